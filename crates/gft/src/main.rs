@@ -1,0 +1,2 @@
+//! The `gft` binary.
+fn main() {}
