@@ -62,12 +62,12 @@ ROPE_1M = dict(rope_type="default", rope_theta=1000000.0)
 # case: (config, dtype on disk, more arguments of save_pretrained). The seed of a case is its place in this table.
 CASES = {
     "llama2": (
-        LlamaConfig(**sizes(num_key_value_heads=4, rms_norm_eps=1e-5, rope_parameters=ROPE_10K)),
+        LlamaConfig(**sizes(num_key_value_heads=4, rms_norm_eps=1e-3, rope_parameters=ROPE_10K)),
         torch.float32,
         {},
     ),
     "llama3": (
-        LlamaConfig(**sizes(head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE)),
+        LlamaConfig(**sizes(head_dim=16, rms_norm_eps=1e-3, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE)),
         torch.float32,
         {},
     ),
@@ -78,7 +78,7 @@ CASES = {
         {},
     ),
     "mistral": (
-        MistralConfig(**sizes(sliding_window=5, rms_norm_eps=1e-5, rope_parameters=ROPE_10K)),
+        MistralConfig(**sizes(sliding_window=5, rms_norm_eps=1e-3, rope_parameters=ROPE_10K)),
         torch.float32,
         {},
     ),
@@ -129,6 +129,9 @@ CASES = {
         {},
     ),
 }
+
+
+WITH_TRANSFORMERS4_CONFIG = ("llama3", "qwen2", "mistral", "rope_linear", "rope_yarn")
 
 
 def new_model(config, seed):
@@ -232,10 +235,57 @@ def margins(logits):
     return best[:, 0] - best[:, 1]
 
 
+# Reading one of these keys wrongly must show: what the mistake would be, for the cases that have the key.
+MISTAKES = {
+    "rms_norm_eps": lambda c: c.rms_norm_eps > 1e-4 and dict(rms_norm_eps=1e-6),
+    "rope_theta": lambda c: dict(rope_parameters={**c.rope_parameters, "rope_theta": 20000.0}),
+    "rope scaling": lambda c: c.rope_parameters["rope_type"] != "default"
+    and dict(rope_parameters=dict(rope_type="default", rope_theta=c.rope_parameters["rope_theta"])),
+    "sliding_window": lambda c: getattr(c, "sliding_window", None) and dict(sliding_window=c.sliding_window + 1),
+    "layer_types": lambda c: "sliding_attention" in (getattr(c, "layer_types", None) or [])
+    and dict(layer_types=c.layer_types[::-1]),
+}
+
+
+def check_that_config_matters(folder, inputs, logits):
+    """Each mistake must move a logit by far more than the bar of the engine's test (1e-4)."""
+    for key, mistake in MISTAKES.items():
+        config = AutoConfig.from_pretrained(folder)
+        if changes := mistake(config):
+            config.update(changes)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, config=config, dtype=torch.float32, attn_implementation="sdpa"
+            )
+            with torch.no_grad():
+                wrong = forward(in_float64(model), inputs)[0]
+            moved = max((a - b).abs().max().item() for a, b in zip(logits, wrong))
+            assert moved > 5e-3, f"{folder}: a wrong {key} moves the logits by {moved:.1e} only"
+
+
+def write_transformers4_config(folder, inputs, logits):
+    """The same config in the keys of transformers 4, beside the model folder; transformers must read both alike."""
+    config = json.loads((folder / "model/config.json").read_text())
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.46.0"
+    config.pop("layer_types", None)
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    if rope["rope_type"] == "linear":  # the oldest spelling
+        rope["type"] = rope.pop("rope_type")
+    config["rope_scaling"] = None if rope.get("rope_type") == "default" else rope
+    path = folder / "config.transformers4.json"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    read = AutoConfig.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", config=read, dtype=torch.float32)
+    with torch.no_grad():
+        again = forward(in_float64(model), inputs)[0]
+    assert all(torch.equal(a, b) for a, b in zip(logits, again)), f"{path} is read differently"
+
+
 def write(folder, tensors, description):
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, folder / "expected.safetensors")
     text = json.dumps(description, indent=1)
-    text = re.sub(r"\[[^][{}]*\]", lambda x: " ".join(x[0].split()), text)  # a list of numbers on one line
+    text = re.sub(r"\[[^][{}]*\]", lambda x: f"[{' '.join(x[0][1:-1].split())}]", text)  # a list of numbers on one line
     (folder / "expected.json").write_text(text + "\n")
 
 
@@ -253,6 +303,9 @@ def make_case(name, config, dtype, saving):
     silent = [n for n, g in gradients.items() if g.norm() < 1e-4]
     assert not silent, f"{name}: no gradient reaches {silent}"
 
+    check_that_config_matters(folder / "model", inputs, logits)
+    if name in WITH_TRANSFORMERS4_CONFIG:
+        write_transformers4_config(folder, inputs, logits)
     with torch.no_grad():
         logits32, logprobs32, _ = forward(load(folder / "model", torch.float32), inputs)
     exact, plain = (adamw_losses(folder / "model", inputs, d) for d in (torch.float64, torch.float32))
@@ -293,10 +346,14 @@ def record_versions():
     (HERE / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
 
 
-def main():
+def set_up():
     torch.set_num_threads(2)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def main():
+    set_up()
     chosen = sys.argv[1:] or list(CASES)
     for name in chosen:
         if name not in CASES:
