@@ -1,0 +1,356 @@
+//! Causal attention over a forest of segments, forward and backward.
+//!
+//! One task is one tree and one query head; tasks share nothing, so the result does not depend on the number of
+//! threads. A task gathers its head's columns out of the packed `[T, width]` rows into contiguous blocks once, then
+//! walks each segment's queries in blocks of [`QUERIES`] rows against the keys of the segment's chain (its ancestors
+//! and itself). Scores of one block are the largest thing it holds; the backward pass computes them again from the
+//! saved log-sum-exp (as FlashAttention does, arXiv 2205.14135).
+//!
+//! Along a chain the index of a key is its position, because a segment's positions continue its parent's.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::math;
+use super::plan::{CpuPlan, Tree};
+use super::shared::SharedSlice;
+use super::tile::{Tile, padded};
+use crate::device::Heads;
+
+/// Query rows that are worked on together.
+const QUERIES: usize = 48;
+
+/// Everything that both passes need to know.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// The batch.
+    pub plan: &'a CpuPlan,
+    /// Widths.
+    pub heads: Heads,
+    /// Sliding window.
+    pub window: Option<usize>,
+    /// Rotated queries, keys and values, `[T, width]`.
+    pub qkv: &'a [f32],
+}
+
+impl Attention<'_> {
+    fn tasks(&self) -> Vec<(&Tree, usize)> {
+        self.plan.trees.iter().flat_map(|tree| (0..self.heads.heads).map(move |head| (tree, head))).collect()
+    }
+
+    /// Columns of `qkv` that hold query head `head`, its keys and its values.
+    fn columns(&self, head: usize) -> [usize; 3] {
+        let Heads { heads, kv_heads, dim } = self.heads;
+        let kv = head / (heads / kv_heads);
+        [head * dim, (heads + kv) * dim, (heads + kv_heads + kv) * dim]
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.heads.dim as f32).sqrt()
+    }
+
+    /// Keys `[first, last)` that the query at `position` sees.
+    fn visible(&self, position: usize) -> Range<usize> {
+        let first = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        first..position + 1
+    }
+
+    /// `out [T, heads * dim]` and `lse [heads, T]`.
+    pub fn forward(&self, out: &mut [f32], lse: &mut [f32]) {
+        let total = self.qkv.len() / self.heads.width();
+        let (out, lse) = (SharedSlice::new(out), SharedSlice::new(lse));
+        self.tasks().into_par_iter().for_each(|(tree, head)| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || self.forward_head(tree, head, total, &out, &lse),
+            );
+        });
+    }
+
+    #[inline(always)]
+    fn forward_head(&self, tree: &Tree, head: usize, total: usize, out: &SharedSlice, lse: &SharedSlice) {
+        let dim = self.heads.dim;
+        let [q_at, k_at, v_at] = self.columns(head);
+        let q = self.gather(tree, q_at, self.scale());
+        let keys = Block::transposed(&self.gather(tree, k_at, 1.0), tree.len, dim);
+        let values = self.gather(tree, v_at, 1.0);
+        let wide = padded(dim);
+        let mut scores = Vec::new();
+        let mut result = vec![0.0f32; QUERIES * wide];
+        for segment in &tree.segments {
+            for block in blocks(segment.len) {
+                let rows = block.len();
+                let seen = self.visible(segment.position + block.start).start..segment.position + block.end;
+                let row = score_row(&seen);
+                scores.resize(QUERIES * row, 0.0);
+                let q_rows = &q[(segment.local + block.start) * wide..];
+                for part in segment.parts(&seen) {
+                    Tile {
+                        m: rows,
+                        n: padded(part.len),
+                        k: dim,
+                        a: q_rows,
+                        a_rows: wide,
+                        a_cols: 1,
+                        b: &keys.data[part.local..],
+                        b_rows: keys.row,
+                        c: &mut scores[part.column..],
+                        c_rows: row,
+                        accumulate: false,
+                    }
+                    .run();
+                }
+                let mut sums = [0.0f32; QUERIES];
+                for i in 0..rows {
+                    let position = segment.position + block.start + i;
+                    let visible = shift(self.visible(position), seen.start);
+                    let (max, sum) = softmax_row(&mut scores[i * row..(i + 1) * row], visible);
+                    sums[i] = sum;
+                    let token = tree.start + segment.local + block.start + i;
+                    // SAFETY: (head, token) belongs to this task alone.
+                    unsafe { lse.write(head * total + token, &[max + sum.ln()]) };
+                }
+                for (index, part) in segment.parts(&seen).enumerate() {
+                    Tile {
+                        m: rows,
+                        n: wide,
+                        k: part.len,
+                        a: &scores[part.column..],
+                        a_rows: row,
+                        a_cols: 1,
+                        b: &values[part.local * wide..],
+                        b_rows: wide,
+                        c: &mut result,
+                        c_rows: wide,
+                        accumulate: index > 0,
+                    }
+                    .run();
+                }
+                for i in 0..rows {
+                    let token = tree.start + segment.local + block.start + i;
+                    let scale = 1.0 / sums[i];
+                    let head_row = &mut result[i * wide..i * wide + dim];
+                    head_row.iter_mut().for_each(|x| *x *= scale);
+                    // SAFETY: the columns of `head` in the row of `token` belong to this task alone.
+                    unsafe { out.write(token * self.heads.heads * dim + head * dim, head_row) };
+                }
+            }
+        }
+    }
+
+    /// `dqkv [T, width]`, overwritten, from the gradient `dout` of the forward pass's `out`.
+    pub fn backward(&self, out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+        let Heads { heads, kv_heads, dim } = self.heads;
+        let width = self.heads.width();
+        let total = self.qkv.len() / width;
+        let gradients = self.tasks().into_par_iter().map(|(tree, head)| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || self.backward_head(tree, head, out, &lse[head * total..(head + 1) * total], dout),
+            )
+        });
+        let gradients: Vec<[Vec<f32>; 3]> = gradients.collect();
+        // Query heads that share keys and values add to the same columns, in their order.
+        let wide = padded(dim);
+        let group = heads / kv_heads;
+        for (t, tree) in self.plan.trees.iter().enumerate() {
+            let of_tree = &gradients[t * heads..(t + 1) * heads];
+            let rows = &mut dqkv[tree.start * width..(tree.start + tree.len) * width];
+            rows.par_chunks_mut(width).enumerate().for_each(|(i, row)| {
+                let local = i * wide..i * wide + dim;
+                for (head, [dq, dk, dv]) in of_tree.iter().enumerate() {
+                    let [q_at, k_at, v_at] = self.columns(head);
+                    row[q_at..q_at + dim].copy_from_slice(&dq[local.clone()]);
+                    for (at, gradient) in [(k_at, dk), (v_at, dv)] {
+                        let target = &mut row[at..at + dim];
+                        if head % group == 0 {
+                            target.copy_from_slice(&gradient[local.clone()]);
+                        } else {
+                            target.iter_mut().zip(&gradient[local.clone()]).for_each(|(x, y)| *x += y);
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    /// Gradients of one head's queries, keys and values, each `[tree.len, padded(dim)]`.
+    #[inline(always)]
+    fn backward_head(
+        &self,
+        tree: &Tree,
+        head: usize,
+        out: &[f32],
+        lse: &[f32],
+        dout: &[f32],
+    ) -> [Vec<f32>; 3] {
+        let dim = self.heads.dim;
+        let [q_at, k_at, v_at] = self.columns(head);
+        let scale = self.scale();
+        let q = self.gather(tree, q_at, scale);
+        let k = self.gather(tree, k_at, 1.0);
+        let k_t = Block::transposed(&k, tree.len, dim);
+        let v_t = Block::transposed(&self.gather(tree, v_at, 1.0), tree.len, dim);
+        let wide = padded(dim);
+        let width = self.heads.heads * dim;
+        let d_out = gather(dout, width, tree, head * dim, dim, 1.0);
+        let own = |x: &[f32], i: usize| -> Range<usize> {
+            let at = (tree.start + i) * width + head * dim;
+            debug_assert!(at + dim <= x.len());
+            at..at + dim
+        };
+        let delta: Vec<f32> =
+            (0..tree.len).map(|i| math::dot(&out[own(out, i)], &d_out[i * wide..i * wide + dim])).collect();
+        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0f32; tree.len * wide]);
+        let (mut probs, mut d_scores) = (Vec::new(), Vec::new());
+        for segment in &tree.segments {
+            for block in blocks(segment.len) {
+                let rows = block.len();
+                let seen = self.visible(segment.position + block.start).start..segment.position + block.end;
+                let row = score_row(&seen);
+                probs.resize(QUERIES * row, 0.0);
+                d_scores.resize(QUERIES * row, 0.0);
+                let first = segment.local + block.start;
+                for part in segment.parts(&seen) {
+                    for (a, b, c) in [(&q, &k_t, &mut probs), (&d_out, &v_t, &mut d_scores)] {
+                        Tile {
+                            m: rows,
+                            n: padded(part.len),
+                            k: dim,
+                            a: &a[first * wide..],
+                            a_rows: wide,
+                            a_cols: 1,
+                            b: &b.data[part.local..],
+                            b_rows: b.row,
+                            c: &mut c[part.column..],
+                            c_rows: row,
+                            accumulate: false,
+                        }
+                        .run();
+                    }
+                }
+                for i in 0..rows {
+                    let visible = shift(self.visible(segment.position + block.start + i), seen.start);
+                    let (lse, delta) = (lse[tree.start + first + i], delta[first + i]);
+                    let p = &mut probs[i * row..(i + 1) * row];
+                    let ds = &mut d_scores[i * row..(i + 1) * row];
+                    zero_outside(p, &visible);
+                    zero_outside(ds, &visible);
+                    for (p, ds) in p[visible.clone()].iter_mut().zip(&mut ds[visible]) {
+                        *p = math::exp(*p - lse);
+                        *ds = *p * (*ds - delta);
+                    }
+                }
+                for part in segment.parts(&seen) {
+                    // dv += p^T dout, dk += ds^T (scale q): sums over the block's queries.
+                    for (scores, rows_of, target) in [(&probs, &d_out, &mut dv), (&d_scores, &q, &mut dk)] {
+                        Tile {
+                            m: part.len,
+                            n: wide,
+                            k: rows,
+                            a: &scores[part.column..],
+                            a_rows: 1,
+                            a_cols: row,
+                            b: &rows_of[first * wide..],
+                            b_rows: wide,
+                            c: &mut target[part.local * wide..],
+                            c_rows: wide,
+                            accumulate: true,
+                        }
+                        .run();
+                    }
+                    Tile {
+                        m: rows,
+                        n: wide,
+                        k: part.len,
+                        a: &d_scores[part.column..],
+                        a_rows: row,
+                        a_cols: 1,
+                        b: &k[part.local * wide..],
+                        b_rows: wide,
+                        c: &mut dq[first * wide..],
+                        c_rows: wide,
+                        accumulate: true,
+                    }
+                    .run();
+                }
+            }
+        }
+        dq.iter_mut().for_each(|x| *x *= scale);
+        [dq, dk, dv]
+    }
+
+    fn gather(&self, tree: &Tree, column: usize, scale: f32) -> Vec<f32> {
+        gather(self.qkv, self.heads.width(), tree, column, self.heads.dim, scale)
+    }
+}
+
+/// Columns `[column, column + dim)` of a tree's rows times `scale`, each row padded with zeros.
+fn gather(x: &[f32], width: usize, tree: &Tree, column: usize, dim: usize, scale: f32) -> Vec<f32> {
+    let wide = padded(dim);
+    let mut block = vec![0.0f32; tree.len * wide];
+    let rows = x[tree.start * width..].chunks_exact(width);
+    for (target, row) in block.chunks_exact_mut(wide).zip(rows) {
+        target.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
+    }
+    block
+}
+
+/// A matrix `[dim, row]`.
+struct Block {
+    data: Vec<f32>,
+    row: usize,
+}
+
+impl Block {
+    /// Transposes `rows` rows; columns are padded so that a product may read past the last.
+    fn transposed(x: &[f32], rows: usize, dim: usize) -> Self {
+        let wide = padded(dim);
+        let row = padded(rows) + padded(1);
+        let mut data = vec![0.0f32; dim * row];
+        for (i, source) in x.chunks_exact(wide).take(rows).enumerate() {
+            for (d, value) in source.iter().take(dim).enumerate() {
+                data[d * row + i] = *value;
+            }
+        }
+        Block { data, row }
+    }
+}
+
+fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(QUERIES).map(move |start| start..(start + QUERIES).min(len))
+}
+
+/// Room for one row of scores: a part's product may write up to its padded width.
+fn score_row(seen: &Range<usize>) -> usize {
+    padded(seen.len()) + padded(1)
+}
+
+fn shift(range: Range<usize>, by: usize) -> Range<usize> {
+    range.start - by..range.end - by
+}
+
+#[inline(always)]
+fn zero_outside(row: &mut [f32], visible: &Range<usize>) {
+    row[..visible.start].fill(0.0);
+    row[visible.end..].fill(0.0);
+}
+
+/// Replaces a row of scores by `exp(score - max)` where visible and 0 elsewhere; returns the maximum and the sum.
+#[inline(always)]
+fn softmax_row(row: &mut [f32], visible: Range<usize>) -> (f32, f32) {
+    zero_outside(row, &visible);
+    let seen = &mut row[visible];
+    let max = math::max(seen);
+    seen.iter_mut().for_each(|x| *x = math::exp(*x - max));
+    let mut lanes = [0.0f32; 16];
+    let chunks = seen.chunks_exact(16);
+    let tail: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] += chunk[i];
+        }
+    }
+    (max, lanes.iter().sum::<f32>() + tail)
+}

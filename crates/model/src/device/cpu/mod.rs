@@ -1,0 +1,232 @@
+//! The CPU: f32 throughout, AVX2 or AVX-512 chosen when the program runs, results independent of the thread count.
+
+mod attention;
+mod math;
+mod matmul;
+mod norm;
+mod plan;
+mod pool;
+mod rotary;
+mod rows;
+mod shared;
+mod swiglu;
+mod tile;
+mod update;
+mod vocabulary;
+
+use std::sync::Arc;
+
+use super::{
+    AdamWUpdate, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, Heads, MatMul, View, ViewMut,
+};
+use crate::batch::Batch;
+pub use plan::CpuPlan;
+pub use pool::{CpuBuffer, Pool};
+
+type Ref<'a> = View<'a, CpuBuffer>;
+type Mut<'a> = ViewMut<'a, CpuBuffer>;
+
+impl<'a> Ref<'a> {
+    fn slice(self) -> &'a [f32] {
+        &self.buffer.data[self.range]
+    }
+}
+
+impl<'a> Mut<'a> {
+    fn slice(self) -> &'a mut [f32] {
+        &mut self.buffer.data[self.range]
+    }
+}
+
+/// The processor that the program runs on, through rayon's global thread pool.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu {
+    pool: Arc<Pool>,
+}
+
+impl Cpu {
+    /// The CPU with an empty pool of buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives memory that is kept for the next step back to the system.
+    pub fn release_unused(&self) {
+        self.pool.clear();
+    }
+}
+
+impl Device for Cpu {
+    type Buf = CpuBuffer;
+    type Plan = CpuPlan;
+
+    fn alloc(&self, len: usize) -> CpuBuffer {
+        self.pool.take(len)
+    }
+
+    fn zeros(&self, len: usize) -> CpuBuffer {
+        CpuBuffer::owned(vec![0.0; len])
+    }
+
+    fn write(&self, source: &[f32], to: Mut<'_>) {
+        to.slice().copy_from_slice(source);
+    }
+
+    fn read(&self, from: Ref<'_>, target: &mut [f32]) {
+        target.copy_from_slice(from.slice());
+    }
+
+    fn copy(&self, from: Ref<'_>, to: Mut<'_>) {
+        to.slice().copy_from_slice(from.slice());
+    }
+
+    fn fill_zero(&self, x: Mut<'_>) {
+        x.slice().fill(0.0);
+    }
+
+    fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> CpuPlan {
+        CpuPlan::new(batch, cos, sin)
+    }
+
+    fn matmul(&self, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
+        matmul::matmul(op, a.slice(), b.slice(), out.slice());
+    }
+
+    fn add(&self, y: Ref<'_>, x: Mut<'_>) {
+        rows::add(y.slice(), x.slice());
+    }
+
+    fn add_bias(&self, bias: Ref<'_>, x: Mut<'_>) {
+        rows::add_bias(bias.slice(), x.slice());
+    }
+
+    fn bias_backward(&self, dy: Ref<'_>, dbias: Mut<'_>) {
+        rows::bias_backward(dy.slice(), dbias.slice());
+    }
+
+    fn embed(&self, plan: &CpuPlan, table: Ref<'_>, out: Mut<'_>) {
+        let out = out.slice();
+        rows::gather(table.slice(), &plan.tokens, out.len() / plan.tokens.len().max(1), out);
+    }
+
+    fn embed_backward(&self, plan: &CpuPlan, dy: Ref<'_>, dtable: Mut<'_>) {
+        let dy = dy.slice();
+        rows::scatter_add(dy, &plan.tokens, dy.len() / plan.tokens.len().max(1), dtable.slice());
+    }
+
+    fn gather_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
+        rows::gather(x.slice(), rows, width, out.slice());
+    }
+
+    fn scatter_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
+        rows::scatter(x.slice(), rows, width, out.slice());
+    }
+
+    fn rms_norm(&self, x: Ref<'_>, weight: Ref<'_>, eps: f32, y: Mut<'_>, inv: Mut<'_>) {
+        norm::rms_norm(x.slice(), weight.slice(), eps, y.slice(), inv.slice());
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: Ref<'_>,
+        weight: Ref<'_>,
+        inv: Ref<'_>,
+        dy: Ref<'_>,
+        dx: Mut<'_>,
+        dweight: Mut<'_>,
+    ) {
+        norm::rms_norm_backward(
+            x.slice(),
+            weight.slice(),
+            inv.slice(),
+            dy.slice(),
+            dx.slice(),
+            dweight.slice(),
+        );
+    }
+
+    fn head_norm(&self, heads: Heads, weights: Ref<'_>, eps: f32, qkv: Mut<'_>) {
+        norm::head_norm(heads, weights.slice(), eps, qkv.slice());
+    }
+
+    fn head_norm_backward(
+        &self,
+        heads: Heads,
+        raw: Ref<'_>,
+        weights: Ref<'_>,
+        eps: f32,
+        dqkv: Mut<'_>,
+        dweights: Mut<'_>,
+    ) {
+        norm::head_norm_backward(heads, raw.slice(), weights.slice(), eps, dqkv.slice(), dweights.slice());
+    }
+
+    fn rotate(&self, plan: &CpuPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) {
+        rotary::rotate(plan, heads, inverse, qkv.slice());
+    }
+
+    fn attention(
+        &self,
+        plan: &CpuPlan,
+        heads: Heads,
+        window: Option<usize>,
+        qkv: Ref<'_>,
+        out: Mut<'_>,
+        lse: Mut<'_>,
+    ) {
+        attention::Attention { plan, heads, window, qkv: qkv.slice() }.forward(out.slice(), lse.slice());
+    }
+
+    fn attention_backward(
+        &self,
+        plan: &CpuPlan,
+        heads: Heads,
+        window: Option<usize>,
+        qkv: Ref<'_>,
+        out: Ref<'_>,
+        lse: Ref<'_>,
+        dout: Ref<'_>,
+        dqkv: Mut<'_>,
+    ) {
+        let attention = attention::Attention { plan, heads, window, qkv: qkv.slice() };
+        attention.backward(out.slice(), lse.slice(), dout.slice(), dqkv.slice());
+    }
+
+    fn swiglu(&self, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) {
+        swiglu::forward(ffn, gate_up.slice(), act.slice());
+    }
+
+    fn swiglu_backward(&self, ffn: usize, dact: Ref<'_>, gate_up: Mut<'_>) {
+        swiglu::backward(ffn, dact.slice(), gate_up.slice());
+    }
+
+    fn chunk_stats(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        logits: Ref<'_>,
+        reference: Option<Ref<'_>>,
+    ) -> ChunkStats {
+        vocabulary::stats(want, targets, logits.slice(), reference.map(View::slice))
+    }
+
+    fn chunk_backward(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        stats: &ChunkStats,
+        seeds: &ChunkSeeds,
+        logits: Mut<'_>,
+        reference: Option<Ref<'_>>,
+    ) {
+        vocabulary::backward(want, targets, stats, seeds, logits.slice(), reference.map(View::slice));
+    }
+
+    fn sum_squares(&self, x: Ref<'_>) -> f64 {
+        update::sum_squares(x.slice())
+    }
+
+    fn adamw(&self, update: AdamWUpdate, grads: Ref<'_>, params: Mut<'_>, m: Mut<'_>, v: Mut<'_>) {
+        update::adamw(update, grads.slice(), params.slice(), m.slice(), v.slice());
+    }
+}

@@ -1,0 +1,51 @@
+//! A slice that several tasks write at places of their own.
+
+use std::marker::PhantomData;
+
+/// A mutable slice shared by tasks that write disjoint parts of it.
+pub struct SharedSlice<'a> {
+    start: *mut f32,
+    len: usize,
+    exclusive: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: every access goes through `write` and `add`, whose callers promise that parts do not overlap.
+unsafe impl Sync for SharedSlice<'_> {}
+
+impl<'a> SharedSlice<'a> {
+    /// Takes the slice for as long as tasks write to it.
+    pub fn new(slice: &'a mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), exclusive: PhantomData }
+    }
+
+    /// Copies `values` to `[at, at + values.len())`.
+    ///
+    /// # Safety
+    /// No other task may write any of those elements.
+    ///
+    /// # Panics
+    /// When the part lies outside of the slice.
+    #[inline(always)]
+    pub unsafe fn write(&self, at: usize, values: &[f32]) {
+        assert!(at + values.len() <= self.len, "write outside of the slice");
+        // SAFETY: inside of the slice as asserted; the caller promises that nobody else writes there, and `values`
+        // cannot overlap it because `new` holds the exclusive borrow.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
+    }
+
+    /// Adds `values` to `[at, at + values.len())`.
+    ///
+    /// # Safety
+    /// No other task may touch any of those elements.
+    ///
+    /// # Panics
+    /// When the part lies outside of the slice.
+    #[inline(always)]
+    pub unsafe fn add(&self, at: usize, values: &[f32]) {
+        assert!(at + values.len() <= self.len, "write outside of the slice");
+        for (i, value) in values.iter().enumerate() {
+            // SAFETY: inside of the slice as asserted; nobody else touches it by the caller's promise.
+            unsafe { *self.start.add(at + i) += value };
+        }
+    }
+}

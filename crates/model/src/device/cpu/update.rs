@@ -1,0 +1,58 @@
+//! The optimizer's arithmetic: norms in a fixed order, and AdamW in one pass over memory.
+
+use rayon::prelude::*;
+
+use crate::device::AdamWUpdate;
+
+/// Elements of one partial sum: a constant, so that the order of additions does not depend on the threads.
+const BLOCK: usize = 1 << 15;
+
+/// Sum of squares in f64.
+pub fn sum_squares(x: &[f32]) -> f64 {
+    let partials: Vec<f64> = x
+        .par_chunks(BLOCK)
+        .map(|block| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let mut lanes = [0.0f64; 16];
+                    for chunk in block.chunks(16) {
+                        for (lane, x) in lanes.iter_mut().zip(chunk) {
+                            *lane += f64::from(*x) * f64::from(*x);
+                        }
+                    }
+                    lanes.iter().sum()
+                },
+            )
+        })
+        .collect();
+    partials.iter().sum()
+}
+
+/// AdamW with decoupled weight decay (arXiv 1711.05101, algorithm 2), in PyTorch's order of operations.
+pub fn adamw(update: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    params
+        .par_chunks_mut(BLOCK)
+        .zip(m.par_chunks_mut(BLOCK))
+        .zip(v.par_chunks_mut(BLOCK))
+        .zip(grads.par_chunks(BLOCK))
+        .for_each(|(((params, m), v), grads)| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || adamw_block(update, grads, params, m, v),
+            );
+        });
+}
+
+#[inline(always)]
+fn adamw_block(u: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    let keep = 1.0 - u.lr * u.weight_decay;
+    let step = u.lr / u.bias_correction1;
+    let root = 1.0 / u.bias_correction2.sqrt();
+    for (((p, m), v), g) in params.iter_mut().zip(m).zip(v).zip(grads) {
+        let g = g * u.gradient_scale;
+        *m += (g - *m) * (1.0 - u.beta1);
+        *v = u.beta2 * *v + (1.0 - u.beta2) * g * g;
+        *p = *p * keep - step * *m / (v.sqrt() * root + u.eps);
+    }
+}

@@ -1,0 +1,176 @@
+//! Statistics of a chunk of logits, and the gradient of the loss with respect to it.
+//!
+//! With `z = logits / temperature`, `p = softmax(z)` and seeds `s` (log-probability of target `y`), `h` (entropy) and
+//! `c` (KL), the gradient with respect to `z_v` is
+//! `s (1[v = y] - p_v) - h p_v (log p_v + H) + c (p_v - q_v)` for `KL(q || p)`, with
+//! `c p_v (log p_v - log q_v - KL)` in the last place for `KL(p || q)`.
+
+use rayon::prelude::*;
+
+use super::math;
+use crate::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
+
+struct RowStats {
+    lse: f32,
+    reference_lse: f32,
+    entropy: f32,
+    kl: f32,
+}
+
+/// See [`crate::Device::chunk_stats`].
+pub fn stats(
+    want: ChunkWant,
+    targets: ChunkTargets<'_>,
+    logits: &[f32],
+    reference: Option<&[f32]>,
+) -> ChunkStats {
+    let rows = targets.rows();
+    if rows == 0 {
+        return ChunkStats::default();
+    }
+    let vocab = logits.len() / rows;
+    let row_stats: Vec<RowStats> = (0..rows)
+        .into_par_iter()
+        .map(|row| {
+            let at = row * vocab..(row + 1) * vocab;
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || row_stats(want, &logits[at.clone()], reference.map(|reference| &reference[at])),
+            )
+        })
+        .collect();
+    let mut stats = ChunkStats::default();
+    for (row, r) in row_stats.iter().enumerate() {
+        let z = &logits[row * vocab..(row + 1) * vocab];
+        for &token in &targets.tokens[targets.offsets[row]..targets.offsets[row + 1]] {
+            stats.logprobs.push(z[token as usize] / want.temperature - r.lse);
+        }
+    }
+    stats.lse = row_stats.iter().map(|r| r.lse).collect();
+    if want.entropy {
+        stats.entropy = row_stats.iter().map(|r| r.entropy).collect();
+    }
+    if want.kl.is_some() {
+        stats.kl = row_stats.iter().map(|r| r.kl).collect();
+        stats.reference_lse = row_stats.iter().map(|r| r.reference_lse).collect();
+    }
+    stats
+}
+
+#[inline(always)]
+fn log_sum_exp(z: &[f32], inverse_temperature: f32) -> f32 {
+    let max = math::max(z) * inverse_temperature;
+    if !max.is_finite() {
+        return f32::NAN; // a row of -inf or with +inf has no distribution: the guard stops the step
+    }
+    let mut lanes = [0.0f64; 8];
+    let chunks = z.chunks_exact(8);
+    let tail: f64 =
+        chunks.remainder().iter().map(|z| f64::from(math::exp(z.mul_add(inverse_temperature, -max)))).sum();
+    for chunk in chunks {
+        for i in 0..8 {
+            lanes[i] += f64::from(math::exp(chunk[i].mul_add(inverse_temperature, -max)));
+        }
+    }
+    max + (lanes.iter().sum::<f64>() + tail).ln() as f32
+}
+
+#[inline(always)]
+fn row_stats(want: ChunkWant, z: &[f32], reference: Option<&[f32]>) -> RowStats {
+    let inverse = 1.0 / want.temperature;
+    let lse = log_sum_exp(z, inverse);
+    let mut entropy = 0.0f64;
+    if want.entropy {
+        for z in z {
+            let log_p = z.mul_add(inverse, -lse);
+            entropy -= f64::from(math::exp(log_p) * log_p);
+        }
+    }
+    let (mut kl, mut reference_lse) = (0.0f64, 0.0);
+    if let (Some(direction), Some(reference)) = (want.kl, reference) {
+        reference_lse = log_sum_exp(reference, inverse);
+        for (z, r) in z.iter().zip(reference) {
+            let (log_p, log_q) = (z.mul_add(inverse, -lse), r.mul_add(inverse, -reference_lse));
+            kl += f64::from(match direction {
+                KlDirection::ReferenceToPolicy => math::exp(log_q) * (log_q - log_p),
+                KlDirection::PolicyToReference => math::exp(log_p) * (log_p - log_q),
+            });
+        }
+    }
+    RowStats { lse, reference_lse, entropy: entropy as f32, kl: kl as f32 }
+}
+
+/// See [`crate::Device::chunk_backward`].
+pub fn backward(
+    want: ChunkWant,
+    targets: ChunkTargets<'_>,
+    stats: &ChunkStats,
+    seeds: &ChunkSeeds,
+    logits: &mut [f32],
+    reference: Option<&[f32]>,
+) {
+    let rows = targets.rows();
+    if rows == 0 {
+        return;
+    }
+    let vocab = logits.len() / rows;
+    logits.par_chunks_exact_mut(vocab).enumerate().for_each(|(row, z)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let reference = reference.map(|reference| &reference[row * vocab..(row + 1) * vocab]);
+                row_backward(row, want, targets, stats, seeds, z, reference);
+            },
+        );
+    });
+}
+
+#[inline(always)]
+fn row_backward(
+    row: usize,
+    want: ChunkWant,
+    targets: ChunkTargets<'_>,
+    stats: &ChunkStats,
+    seeds: &ChunkSeeds,
+    z: &mut [f32],
+    reference: Option<&[f32]>,
+) {
+    let inverse = 1.0 / want.temperature;
+    let own = targets.offsets[row]..targets.offsets[row + 1];
+    let seed_sum: f32 = seeds.logprobs[own.clone()].iter().sum();
+    let lse = stats.lse[row];
+    let h = seeds.entropy.get(row).copied().unwrap_or(0.0);
+    let c = seeds.kl.get(row).copied().unwrap_or(0.0);
+    let plain = -seed_sum * inverse;
+    match (want.kl, reference) {
+        (Some(direction), Some(reference)) if c != 0.0 => {
+            let (entropy, kl) = (stats.entropy.get(row).copied().unwrap_or(0.0), stats.kl[row]);
+            let reference_lse = stats.reference_lse[row];
+            for (z, r) in z.iter_mut().zip(reference) {
+                let (log_p, log_q) = (z.mul_add(inverse, -lse), r.mul_add(inverse, -reference_lse));
+                let p = math::exp(log_p);
+                let divergence = match direction {
+                    KlDirection::ReferenceToPolicy => p - math::exp(log_q),
+                    KlDirection::PolicyToReference => p * (log_p - log_q - kl),
+                };
+                *z = plain * p + inverse * (c * divergence - h * p * (log_p + entropy));
+            }
+        }
+        _ if h != 0.0 => {
+            let entropy = stats.entropy[row];
+            for z in z.iter_mut() {
+                let log_p = z.mul_add(inverse, -lse);
+                let p = math::exp(log_p);
+                *z = plain * p - inverse * h * p * (log_p + entropy);
+            }
+        }
+        _ => {
+            for z in z.iter_mut() {
+                *z = plain * math::exp(z.mul_add(inverse, -lse));
+            }
+        }
+    }
+    for (seed, &token) in seeds.logprobs[own.clone()].iter().zip(&targets.tokens[own]) {
+        z[token as usize] += seed * inverse;
+    }
+}

@@ -1,0 +1,310 @@
+//! The seam between the layer loop and the arithmetic.
+//!
+//! Everything above this trait knows shapes and order; everything below knows one machine. A device owns its buffers
+//! and the form in which it wants a batch ([`Device::Plan`]); whatever crosses the seam by value is small and lives on
+//! the host. Matrices are row-major; `T` is tokens of the batch, `H` the width of the residual stream.
+
+pub mod cpu;
+
+use std::ops::Range;
+
+use crate::batch::Batch;
+
+/// Storage of 32-bit floats on a device.
+pub trait Buffer: Send + Sync + Sized {
+    /// Elements.
+    fn len(&self) -> usize;
+
+    /// Whether there are no elements.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole buffer, to read.
+    fn all(&self) -> View<'_, Self> {
+        View { buffer: self, range: 0..self.len() }
+    }
+
+    /// A part of the buffer, to read.
+    fn part(&self, range: Range<usize>) -> View<'_, Self> {
+        View { buffer: self, range }
+    }
+
+    /// The whole buffer, to write.
+    fn all_mut(&mut self) -> ViewMut<'_, Self> {
+        let range = 0..self.len();
+        ViewMut { buffer: self, range }
+    }
+
+    /// A part of the buffer, to write.
+    fn part_mut(&mut self, range: Range<usize>) -> ViewMut<'_, Self> {
+        ViewMut { buffer: self, range }
+    }
+}
+
+/// A part of a buffer, to read.
+pub struct View<'a, B> {
+    /// The buffer.
+    pub buffer: &'a B,
+    /// Which of its elements.
+    pub range: Range<usize>,
+}
+
+/// A part of a buffer, to write.
+pub struct ViewMut<'a, B> {
+    /// The buffer.
+    pub buffer: &'a mut B,
+    /// Which of its elements.
+    pub range: Range<usize>,
+}
+
+/// A matrix product `out = op(a) op(b)`, or `out += op(a) op(b)`, of row-major matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct MatMul {
+    /// Rows of `out`.
+    pub m: usize,
+    /// Columns of `out`.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// `a` is stored `[k, m]`.
+    pub transpose_a: bool,
+    /// `b` is stored `[n, k]`, as a weight `[out, in]` is.
+    pub transpose_b: bool,
+    /// Adds to `out` instead of overwriting it.
+    pub accumulate: bool,
+}
+
+/// Widths of the fused projection `[T, (heads + 2 kv_heads) * dim]`: queries, then keys, then values.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub dim: usize,
+}
+
+impl Heads {
+    /// Width of a row of the fused projection.
+    pub fn width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+}
+
+/// Rows of a chunk of logits and the targets of each: row `i` has `tokens[offsets[i]..offsets[i + 1]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkTargets<'a> {
+    /// `[rows + 1]`, from 0.
+    pub offsets: &'a [usize],
+    /// Target tokens.
+    pub tokens: &'a [u32],
+}
+
+impl ChunkTargets<'_> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+}
+
+/// Which of the two KL divergences over the whole vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KlDirection {
+    /// `KL(reference || policy)`, as ASFT has it (arXiv 2509.23753).
+    ReferenceToPolicy,
+    /// `KL(policy || reference)`, as RLHF penalties have it.
+    PolicyToReference,
+}
+
+/// Statistics of the rows of a chunk of logits; log-probabilities stand per target, the others per row.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkStats {
+    /// Log of the sum of exponentials of the tempered logits, per row.
+    pub lse: Vec<f32>,
+    /// The same of the reference's logits.
+    pub reference_lse: Vec<f32>,
+    /// Log-probability, per target.
+    pub logprobs: Vec<f32>,
+    /// Entropy in nats, per row; empty unless asked for.
+    pub entropy: Vec<f32>,
+    /// KL divergence in nats, per row; empty unless asked for.
+    pub kl: Vec<f32>,
+}
+
+/// Gradient of the loss with respect to the statistics of a chunk; empty where there is none.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkSeeds {
+    /// Per target.
+    pub logprobs: Vec<f32>,
+    /// Per row.
+    pub entropy: Vec<f32>,
+    /// Per row.
+    pub kl: Vec<f32>,
+}
+
+/// What is computed of a chunk of logits.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkWant {
+    /// Logits are divided by this.
+    pub temperature: f32,
+    /// Compute the entropy.
+    pub entropy: bool,
+    /// Compute this KL divergence to the reference's logits.
+    pub kl: Option<KlDirection>,
+}
+
+/// One AdamW update (arXiv 1711.05101): all that it needs but the buffers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWUpdate {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// `1 - beta1^t`.
+    pub bias_correction1: f32,
+    /// `1 - beta2^t`.
+    pub bias_correction2: f32,
+    /// Factor on the gradient (from clipping).
+    pub gradient_scale: f32,
+}
+
+/// The arithmetic of a decoder on one machine.
+pub trait Device: Send + Sync {
+    /// Storage.
+    type Buf: Buffer;
+    /// A batch in the form in which this device wants it.
+    type Plan: Send + Sync;
+
+    /// A buffer with unspecified contents.
+    fn alloc(&self, len: usize) -> Self::Buf;
+    /// A buffer of zeros.
+    fn zeros(&self, len: usize) -> Self::Buf;
+    /// Copies from the host.
+    fn write(&self, source: &[f32], to: ViewMut<'_, Self::Buf>);
+    /// Copies to the host.
+    fn read(&self, from: View<'_, Self::Buf>, target: &mut [f32]);
+    /// Copies within the device.
+    fn copy(&self, from: View<'_, Self::Buf>, to: ViewMut<'_, Self::Buf>);
+    /// Sets every element to zero.
+    fn fill_zero(&self, x: ViewMut<'_, Self::Buf>);
+    /// Brings a batch and its rotations (cosine and sine `[T, dim / 2]`) over.
+    fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> Self::Plan;
+
+    /// Matrix product.
+    fn matmul(&self, op: MatMul, a: View<'_, Self::Buf>, b: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>);
+    /// `x += y`.
+    fn add(&self, y: View<'_, Self::Buf>, x: ViewMut<'_, Self::Buf>);
+    /// Adds `bias [n]` to each row of `x [rows, n]`.
+    fn add_bias(&self, bias: View<'_, Self::Buf>, x: ViewMut<'_, Self::Buf>);
+    /// Adds the sum of the rows of `dy [rows, n]` to `dbias [n]`.
+    fn bias_backward(&self, dy: View<'_, Self::Buf>, dbias: ViewMut<'_, Self::Buf>);
+
+    /// `out[t] = table[token[t]]`.
+    fn embed(&self, plan: &Self::Plan, table: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>);
+    /// `dtable[token[t]] += dy[t]`.
+    fn embed_backward(&self, plan: &Self::Plan, dy: View<'_, Self::Buf>, dtable: ViewMut<'_, Self::Buf>);
+    /// `out[i] = x[rows[i]]`, rows of width `width`.
+    fn gather_rows(&self, x: View<'_, Self::Buf>, rows: &[u32], width: usize, out: ViewMut<'_, Self::Buf>);
+    /// `out[rows[i]] = x[i]`, other rows of `out` untouched; `rows` are distinct.
+    fn scatter_rows(&self, x: View<'_, Self::Buf>, rows: &[u32], width: usize, out: ViewMut<'_, Self::Buf>);
+
+    /// `y = x * inv * weight` with `inv[t] = 1 / sqrt(mean(x[t]^2) + eps)`.
+    fn rms_norm(
+        &self,
+        x: View<'_, Self::Buf>,
+        weight: View<'_, Self::Buf>,
+        eps: f32,
+        y: ViewMut<'_, Self::Buf>,
+        inv: ViewMut<'_, Self::Buf>,
+    );
+    /// Adds the gradient of [`Device::rms_norm`] to `dx` and `dweight`.
+    fn rms_norm_backward(
+        &self,
+        x: View<'_, Self::Buf>,
+        weight: View<'_, Self::Buf>,
+        inv: View<'_, Self::Buf>,
+        dy: View<'_, Self::Buf>,
+        dx: ViewMut<'_, Self::Buf>,
+        dweight: ViewMut<'_, Self::Buf>,
+    );
+    /// RMSNorm of each query and key head of `qkv`, in place (Qwen3); `weights [2, dim]` of queries and keys.
+    fn head_norm(&self, heads: Heads, weights: View<'_, Self::Buf>, eps: f32, qkv: ViewMut<'_, Self::Buf>);
+    /// Gradient of [`Device::head_norm`]: `raw` is its input; `dqkv` is replaced in place; `dweights` is added to.
+    fn head_norm_backward(
+        &self,
+        heads: Heads,
+        raw: View<'_, Self::Buf>,
+        weights: View<'_, Self::Buf>,
+        eps: f32,
+        dqkv: ViewMut<'_, Self::Buf>,
+        dweights: ViewMut<'_, Self::Buf>,
+    );
+    /// Rotates queries and keys of `qkv` in place (backwards where `inverse`: the gradient).
+    fn rotate(&self, plan: &Self::Plan, heads: Heads, inverse: bool, qkv: ViewMut<'_, Self::Buf>);
+    /// Causal attention over each segment and its ancestors: `out [T, heads * dim]`, `lse [heads, T]`.
+    fn attention(
+        &self,
+        plan: &Self::Plan,
+        heads: Heads,
+        window: Option<usize>,
+        qkv: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+        lse: ViewMut<'_, Self::Buf>,
+    );
+    /// Gradient of [`Device::attention`] with respect to `qkv`, overwriting `dqkv`.
+    #[allow(clippy::too_many_arguments)]
+    fn attention_backward(
+        &self,
+        plan: &Self::Plan,
+        heads: Heads,
+        window: Option<usize>,
+        qkv: View<'_, Self::Buf>,
+        out: View<'_, Self::Buf>,
+        lse: View<'_, Self::Buf>,
+        dout: View<'_, Self::Buf>,
+        dqkv: ViewMut<'_, Self::Buf>,
+    );
+    /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
+    fn swiglu(&self, ffn: usize, gate_up: View<'_, Self::Buf>, act: ViewMut<'_, Self::Buf>);
+    /// Gradient of [`Device::swiglu`]; replaces `gate_up` by its gradient.
+    fn swiglu_backward(&self, ffn: usize, dact: View<'_, Self::Buf>, gate_up: ViewMut<'_, Self::Buf>);
+
+    /// Statistics of a chunk of logits `[rows, vocab]`.
+    fn chunk_stats(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        logits: View<'_, Self::Buf>,
+        reference: Option<View<'_, Self::Buf>>,
+    ) -> ChunkStats;
+    /// Replaces a chunk of logits by the gradient of the loss with respect to it.
+    fn chunk_backward(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        stats: &ChunkStats,
+        seeds: &ChunkSeeds,
+        logits: ViewMut<'_, Self::Buf>,
+        reference: Option<View<'_, Self::Buf>>,
+    );
+
+    /// Sum of squares, accumulated in f64 in an order that does not depend on the number of threads.
+    fn sum_squares(&self, x: View<'_, Self::Buf>) -> f64;
+    /// AdamW on a run of parameters, in place.
+    fn adamw(
+        &self,
+        update: AdamWUpdate,
+        grads: View<'_, Self::Buf>,
+        params: ViewMut<'_, Self::Buf>,
+        m: ViewMut<'_, Self::Buf>,
+        v: ViewMut<'_, Self::Buf>,
+    );
+}
