@@ -15,11 +15,12 @@ pub mod error;
 pub mod folder;
 // pub mod generate;
 mod head;
-// pub mod init;
+pub mod init;
 mod layer;
 pub mod layout;
 pub mod optimizer;
 pub mod policy;
+pub mod random;
 pub mod rope;
 
 pub use architecture::{Architecture, Dtype, Family};

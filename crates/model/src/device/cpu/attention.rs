@@ -16,6 +16,7 @@ use super::math;
 use super::plan::{CpuPlan, Tree};
 use super::shared::SharedSlice;
 use super::tile::{Tile, padded};
+use super::vectorized::vectorized;
 use crate::device::Heads;
 
 /// Query rows that are worked on together.
@@ -61,10 +62,7 @@ impl Attention<'_> {
         let total = self.qkv.len() / self.heads.width();
         let (out, lse) = (SharedSlice::new(out), SharedSlice::new(lse));
         self.tasks().into_par_iter().for_each(|(tree, head)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.forward_head(tree, head, total, &out, &lse),
-            );
+            forward_head(self, tree, head, total, &out, &lse);
         });
     }
 
@@ -145,10 +143,7 @@ impl Attention<'_> {
         let width = self.heads.width();
         let total = self.qkv.len() / width;
         let gradients = self.tasks().into_par_iter().map(|(tree, head)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.backward_head(tree, head, out, &lse[head * total..(head + 1) * total], dout),
-            )
+            backward_head(self, tree, head, out, &lse[head * total..(head + 1) * total], dout)
         });
         let gradients: Vec<[Vec<f32>; 3]> = gradients.collect();
         // Query heads that share keys and values add to the same columns, in their order.
@@ -295,6 +290,16 @@ fn gather(x: &[f32], width: usize, tree: &Tree, column: usize, dim: usize, scale
         target.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
     }
     block
+}
+
+vectorized! {
+    fn forward_head(attention: &Attention<'_>, tree: &Tree, head: usize, total: usize, out: &SharedSlice<'_>, lse: &SharedSlice<'_>) {
+        attention.forward_head(tree, head, total, out, lse);
+    }
+
+    fn backward_head(attention: &Attention<'_>, tree: &Tree, head: usize, out: &[f32], lse: &[f32], dout: &[f32]) -> [Vec<f32>; 3] {
+        attention.backward_head(tree, head, out, lse, dout)
+    }
 }
 
 /// A matrix `[dim, row]`.

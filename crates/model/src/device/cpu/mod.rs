@@ -12,6 +12,7 @@ mod shared;
 mod swiglu;
 mod tile;
 mod update;
+mod vectorized;
 mod vocabulary;
 
 use std::sync::Arc;

@@ -1,9 +1,12 @@
 //! RMSNorm of rows (the residual stream) and of heads (Qwen3's queries and keys), forward and backward.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::math;
 use super::rows::{column_sums, for_row_blocks};
+use super::vectorized::vectorized;
 use crate::device::Heads;
 
 #[inline(always)]
@@ -14,15 +17,7 @@ fn inverse_rms(x: &[f32], eps: f32) -> f32 {
 /// `y = x * inv * weight`, `inv [T]`; see [`crate::Device::rms_norm`].
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
     let width = weight.len();
-    for_row_blocks(y, inv, width, 1, |first, y, inv| {
-        let x = &x[first * width..];
-        for ((x, y), inv) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inv) {
-            *inv = inverse_rms(x, eps);
-            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                *y = x * *inv * w;
-            }
-        }
-    });
+    for_row_blocks(y, inv, width, 1, |first, y, inv| norm_rows(&x[first * width..], weight, eps, y, inv));
 }
 
 /// Adds the gradient of [`rms_norm`] to `dx` and `dweight`.
@@ -37,33 +32,14 @@ pub fn rms_norm_backward(
     dweight: &mut [f32],
 ) {
     let width = weight.len();
-    column_sums(dweight, inv.len(), |row, sums| {
-        let at = row * width..(row + 1) * width;
-        for ((sum, x), dy) in sums.iter_mut().zip(&x[at.clone()]).zip(&dy[at]) {
-            *sum += dy * (x * inv[row]);
-        }
+    column_sums(dweight, inv.len(), |rows, sums| {
+        let at = rows.start * width..rows.end * width;
+        weight_gradient(&x[at.clone()], &inv[rows], &dy[at], sums);
     });
     for_row_blocks(dx, &mut [], width, 0, |first, dx, _| {
-        for (i, dx) in dx.chunks_exact_mut(width).enumerate() {
-            let row = first + i;
-            let at = row * width..(row + 1) * width;
-            add_row_gradient(&x[at.clone()], weight, inv[row], &dy[at], dx);
-        }
+        let at = first * width..first * width + dx.len();
+        input_gradient(&x[at.clone()], weight, &inv[first..], &dy[at], dx);
     });
-}
-
-#[inline(always)]
-fn add_row_gradient(x: &[f32], weight: &[f32], inv: f32, dy: &[f32], dx: &mut [f32]) {
-    let mut lanes = [0.0f32; 16];
-    for ((x, w), dy) in x.chunks(16).zip(weight.chunks(16)).zip(dy.chunks(16)) {
-        for (((lane, x), w), dy) in lanes.iter_mut().zip(x).zip(w).zip(dy) {
-            *lane += x * w * dy;
-        }
-    }
-    let mean = lanes.iter().sum::<f32>() * inv / x.len() as f32;
-    for (((dx, x), w), dy) in dx.iter_mut().zip(x).zip(weight).zip(dy) {
-        *dx += inv * (dy * w - x * inv * mean);
-    }
 }
 
 /// RMSNorm of each query and key head in place; see [`crate::Device::head_norm`].
@@ -72,13 +48,8 @@ pub fn head_norm(heads: Heads, weights: &[f32], eps: f32, qkv: &mut [f32]) {
     for_row_blocks(qkv, &mut [], heads.width(), 0, |_, rows, _| {
         for row in rows.chunks_exact_mut(heads.width()) {
             let (q, rest) = row.split_at_mut(heads.heads * heads.dim);
-            let k = &mut rest[..heads.kv_heads * heads.dim];
-            for (part, weight) in [(q, q_weight), (k, k_weight)] {
-                for head in part.chunks_exact_mut(heads.dim) {
-                    let inv = inverse_rms(head, eps);
-                    head.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * inv * w);
-                }
-            }
+            normalise_heads(q, q_weight, eps);
+            normalise_heads(&mut rest[..heads.kv_heads * heads.dim], k_weight, eps);
         }
     });
 }
@@ -102,24 +73,88 @@ pub fn head_norm_backward(
         let columns = offset..offset + count * dim;
         offset = columns.end;
         let source = &*dqkv;
-        column_sums(dweight, rows, |row, sums| {
-            let x = &raw[row * width..][columns.clone()];
-            let dy = &source[row * width..][columns.clone()];
-            for (x, dy) in x.chunks_exact(dim).zip(dy.chunks_exact(dim)) {
-                let inv = inverse_rms(x, eps);
-                for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                    *sum += dy * (x * inv);
-                }
+        column_sums(dweight, rows, |rows: Range<usize>, sums| {
+            for row in rows {
+                let x = &raw[row * width..][columns.clone()];
+                head_weight_gradient(x, &source[row * width..][columns.clone()], eps, sums);
             }
         });
         dqkv.par_chunks_exact_mut(width).enumerate().for_each(|(row, gradient)| {
             let x = &raw[row * width..][columns.clone()];
-            let mut dx = vec![0.0f32; dim];
-            for (x, dy) in x.chunks_exact(dim).zip(gradient[columns.clone()].chunks_exact_mut(dim)) {
-                dx.fill(0.0);
-                add_row_gradient(x, weight, inverse_rms(x, eps), dy, &mut dx);
-                dy.copy_from_slice(&dx);
-            }
+            head_input_gradient(x, weight, eps, &mut gradient[columns.clone()]);
         });
+    }
+}
+
+#[inline(always)]
+fn add_row_gradient(x: &[f32], weight: &[f32], inv: f32, dy: &[f32], dx: &mut [f32]) {
+    let mut lanes = [0.0f32; 16];
+    let blocks = x.len() / 16 * 16;
+    for at in (0..blocks).step_by(16) {
+        let (x, w, dy) = (&x[at..at + 16], &weight[at..at + 16], &dy[at..at + 16]);
+        for i in 0..16 {
+            lanes[i] += x[i] * w[i] * dy[i];
+        }
+    }
+    let tail: f32 =
+        x[blocks..].iter().zip(&weight[blocks..]).zip(&dy[blocks..]).map(|((x, w), dy)| x * w * dy).sum();
+    let mean = (lanes.iter().sum::<f32>() + tail) * inv / x.len() as f32;
+    for (((dx, x), w), dy) in dx.iter_mut().zip(x).zip(weight).zip(dy) {
+        *dx += inv * (dy * w - x * inv * mean);
+    }
+}
+
+vectorized! {
+    fn norm_rows(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
+        let width = weight.len();
+        for ((x, y), inv) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inv) {
+            *inv = inverse_rms(x, eps);
+            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * *inv * w;
+            }
+        }
+    }
+
+    fn weight_gradient(x: &[f32], inv: &[f32], dy: &[f32], sums: &mut [f32]) {
+        let width = sums.len();
+        for ((x, dy), inv) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(inv) {
+            for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                *sum += dy * (x * inv);
+            }
+        }
+    }
+
+    fn input_gradient(x: &[f32], weight: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32]) {
+        let width = weight.len();
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inv);
+        for (((x, dy), dx), inv) in rows {
+            add_row_gradient(x, weight, *inv, dy, dx);
+        }
+    }
+
+    fn normalise_heads(heads: &mut [f32], weight: &[f32], eps: f32) {
+        for head in heads.chunks_exact_mut(weight.len()) {
+            let inv = inverse_rms(head, eps);
+            head.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * inv * w);
+        }
+    }
+
+    fn head_weight_gradient(x: &[f32], dy: &[f32], eps: f32, sums: &mut [f32]) {
+        for (x, dy) in x.chunks_exact(sums.len()).zip(dy.chunks_exact(sums.len())) {
+            let inv = inverse_rms(x, eps);
+            for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                *sum += dy * (x * inv);
+            }
+        }
+    }
+
+    fn head_input_gradient(x: &[f32], weight: &[f32], eps: f32, gradient: &mut [f32]) {
+        let dim = weight.len();
+        let mut dx = vec![0.0f32; dim];
+        for (x, dy) in x.chunks_exact(dim).zip(gradient.chunks_exact_mut(dim)) {
+            dx.fill(0.0);
+            add_row_gradient(x, weight, inverse_rms(x, eps), dy, &mut dx);
+            dy.copy_from_slice(&dx);
+        }
     }
 }

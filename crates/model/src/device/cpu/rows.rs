@@ -1,5 +1,7 @@
 //! Work on rows: splitting it over threads, sums over rows in a fixed order, gathers and scatters.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::shared::SharedSlice;
@@ -7,7 +9,7 @@ use super::shared::SharedSlice;
 /// Rows that one task works on: a constant, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 64;
 
-/// Runs `work(first row, rows of x, rows of y)` over blocks of rows in parallel, as vector code.
+/// Runs `work(first row, rows of x, rows of y)` over blocks of rows in parallel.
 ///
 /// `y` has `y_width` elements a row and may be absent with width 0.
 pub fn for_row_blocks(
@@ -17,12 +19,7 @@ pub fn for_row_blocks(
     y_width: usize,
     work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
 ) {
-    let run = |block: usize, x: &mut [f32], y: &mut [f32]| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || work(block * ROWS, x, y),
-        );
-    };
+    let run = |block: usize, x: &mut [f32], y: &mut [f32]| work(block * ROWS, x, y);
     if y_width == 0 {
         x.par_chunks_mut(ROWS * x_width).enumerate().for_each(|(block, x)| run(block, x, &mut []));
     } else {
@@ -33,14 +30,11 @@ pub fn for_row_blocks(
     }
 }
 
-/// Adds to `total` what `add_row(row, sums)` adds for every row, in an order that depends on nothing but the rows.
-pub fn column_sums(total: &mut [f32], rows: usize, add_row: impl Fn(usize, &mut [f32]) + Sync) {
+/// Adds to `total` what `add_rows(rows, sums)` adds for each block, in an order that depends on nothing but the rows.
+pub fn column_sums(total: &mut [f32], rows: usize, add_rows: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     let partial = |block: usize| {
         let mut sums = vec![0.0f32; total.len()];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || (block * ROWS..((block + 1) * ROWS).min(rows)).for_each(|row| add_row(row, &mut sums)),
-        );
+        add_rows(block * ROWS..((block + 1) * ROWS).min(rows), &mut sums);
         sums
     };
     let partials: Vec<Vec<f32>> = (0..rows.div_ceil(ROWS)).into_par_iter().map(partial).collect();
@@ -68,8 +62,10 @@ pub fn add_bias(bias: &[f32], x: &mut [f32]) {
 /// Adds the sum of the rows of `dy` to `dbias`.
 pub fn bias_backward(dy: &[f32], dbias: &mut [f32]) {
     let width = dbias.len();
-    column_sums(dbias, dy.len() / width, |row, sums| {
-        sums.iter_mut().zip(&dy[row * width..(row + 1) * width]).for_each(|(sum, x)| *sum += x);
+    column_sums(dbias, dy.len() / width, |rows, sums| {
+        for row in dy[rows.start * width..rows.end * width].chunks_exact(width) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::vectorized::vectorized;
 use crate::device::AdamWUpdate;
 
 /// Elements of one partial sum: a constant, so that the order of additions does not depend on the threads.
@@ -9,23 +10,7 @@ const BLOCK: usize = 1 << 15;
 
 /// Sum of squares in f64.
 pub fn sum_squares(x: &[f32]) -> f64 {
-    let partials: Vec<f64> = x
-        .par_chunks(BLOCK)
-        .map(|block| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    let mut lanes = [0.0f64; 16];
-                    for chunk in block.chunks(16) {
-                        for (lane, x) in lanes.iter_mut().zip(chunk) {
-                            *lane += f64::from(*x) * f64::from(*x);
-                        }
-                    }
-                    lanes.iter().sum()
-                },
-            )
-        })
-        .collect();
+    let partials: Vec<f64> = x.par_chunks(BLOCK).map(block_sum_squares).collect();
     partials.iter().sum()
 }
 
@@ -36,23 +21,31 @@ pub fn adamw(update: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f3
         .zip(m.par_chunks_mut(BLOCK))
         .zip(v.par_chunks_mut(BLOCK))
         .zip(grads.par_chunks(BLOCK))
-        .for_each(|(((params, m), v), grads)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || adamw_block(update, grads, params, m, v),
-            );
-        });
+        .for_each(|(((params, m), v), grads)| adamw_block(update, grads, params, m, v));
 }
 
-#[inline(always)]
-fn adamw_block(u: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-    let keep = 1.0 - u.lr * u.weight_decay;
-    let step = u.lr / u.bias_correction1;
-    let root = 1.0 / u.bias_correction2.sqrt();
-    for (((p, m), v), g) in params.iter_mut().zip(m).zip(v).zip(grads) {
-        let g = g * u.gradient_scale;
-        *m += (g - *m) * (1.0 - u.beta1);
-        *v = u.beta2 * *v + (1.0 - u.beta2) * g * g;
-        *p = *p * keep - step * *m / (v.sqrt() * root + u.eps);
+vectorized! {
+    fn block_sum_squares(block: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; 16];
+        let chunks = block.chunks_exact(16);
+        let tail: f64 = chunks.remainder().iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        for chunk in chunks {
+            for i in 0..16 {
+                lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+            }
+        }
+        lanes.iter().sum::<f64>() + tail
+    }
+
+    fn adamw_block(u: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+        let keep = 1.0 - u.lr * u.weight_decay;
+        let step = u.lr / u.bias_correction1;
+        let root = 1.0 / u.bias_correction2.sqrt();
+        for (((p, m), v), g) in params.iter_mut().zip(m).zip(v).zip(grads) {
+            let g = g * u.gradient_scale;
+            *m += (g - *m) * (1.0 - u.beta1);
+            *v = u.beta2 * *v + (1.0 - u.beta2) * g * g;
+            *p = *p * keep - step * *m / (v.sqrt() * root + u.eps);
+        }
     }
 }

@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::math;
+use super::vectorized::vectorized;
 use crate::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
 
 struct RowStats {
@@ -33,10 +34,7 @@ pub fn stats(
         .into_par_iter()
         .map(|row| {
             let at = row * vocab..(row + 1) * vocab;
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || row_stats(want, &logits[at.clone()], reference.map(|reference| &reference[at])),
-            )
+            row_stats(want, &logits[at.clone()], reference.map(|reference| &reference[at]))
         })
         .collect();
     let mut stats = ChunkStats::default();
@@ -75,7 +73,7 @@ fn log_sum_exp(z: &[f32], inverse_temperature: f32) -> f32 {
     max + (lanes.iter().sum::<f64>() + tail).ln() as f32
 }
 
-#[inline(always)]
+vectorized! {
 fn row_stats(want: ChunkWant, z: &[f32], reference: Option<&[f32]>) -> RowStats {
     let inverse = 1.0 / want.temperature;
     let lse = log_sum_exp(z, inverse);
@@ -99,6 +97,7 @@ fn row_stats(want: ChunkWant, z: &[f32], reference: Option<&[f32]>) -> RowStats 
     }
     RowStats { lse, reference_lse, entropy: entropy as f32, kl: kl as f32 }
 }
+}
 
 /// See [`crate::Device::chunk_backward`].
 pub fn backward(
@@ -115,17 +114,12 @@ pub fn backward(
     }
     let vocab = logits.len() / rows;
     logits.par_chunks_exact_mut(vocab).enumerate().for_each(|(row, z)| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let reference = reference.map(|reference| &reference[row * vocab..(row + 1) * vocab]);
-                row_backward(row, want, targets, stats, seeds, z, reference);
-            },
-        );
+        let reference = reference.map(|reference| &reference[row * vocab..(row + 1) * vocab]);
+        row_backward(row, want, targets, stats, seeds, z, reference);
     });
 }
 
-#[inline(always)]
+vectorized! {
 fn row_backward(
     row: usize,
     want: ChunkWant,
@@ -173,4 +167,5 @@ fn row_backward(
     for (seed, &token) in seeds.logprobs[own.clone()].iter().zip(&targets.tokens[own]) {
         z[token as usize] += seed * inverse;
     }
+}
 }

@@ -1,0 +1,202 @@
+//! `gft bench`: this machine's own peak, and how much of it the engine reaches.
+
+mod measure;
+mod shapes;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use gft_model::device::{Buffer, Device, MatMul};
+use gft_model::optimizer::{AdamW, AdamWConfig, clip_scale, gradient_norm};
+use gft_model::policy::{Keep, Seeds, Want};
+use gft_model::{Batch, Cpu, Policy};
+
+use crate::failure::Failure;
+use measure::{Figure, median_seconds};
+use shapes::{Preset, Shape};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Matrix products of the sizes that a step has.
+    Matmul,
+    /// Reading memory.
+    Memory,
+    /// A training step: forward, backward, clipping, AdamW.
+    Train,
+    /// The same tokens as one group: a prompt and responses that share it.
+    Group,
+}
+
+/// Arguments of `gft bench`.
+#[derive(ClapArgs)]
+pub struct Args {
+    /// What to measure.
+    #[arg(value_enum, default_values = ["matmul", "memory", "train"])]
+    what: Vec<What>,
+    /// Sizes of the model.
+    #[arg(long, value_enum, default_value = "small")]
+    preset: Preset,
+    /// Sequences in a step [default: the preset's].
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Tokens of a sequence [default: the preset's].
+    #[arg(long)]
+    seq: Option<usize>,
+    /// Group: tokens of the prompt.
+    #[arg(long, default_value_t = 192)]
+    prompt: usize,
+    /// Group: tokens of a response.
+    #[arg(long, default_value_t = 64)]
+    response: usize,
+    /// Group: responses.
+    #[arg(long, default_value_t = 8)]
+    responses: usize,
+    /// Compute each layer twice instead of keeping its activations.
+    #[arg(long)]
+    recompute: bool,
+    /// Runs that count; the median is reported.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Runs before them that do not.
+    #[arg(long, default_value_t = 1)]
+    warmup: usize,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `gft bench`.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let shape = args.preset.shape();
+    for what in &args.what {
+        let figures = match what {
+            What::Matmul => matmul(&args, &shape),
+            What::Memory => vec![memory(&args)],
+            What::Train => vec![train(&args, &shape)?],
+            What::Group => group(&args, &shape)?,
+        };
+        for figure in figures {
+            if args.json { println!("{}", figure.json()) } else { println!("{figure}") }
+        }
+    }
+    Ok(())
+}
+
+fn buffer(device: &Cpu, len: usize) -> <Cpu as Device>::Buf {
+    let mut x = device.alloc(len);
+    let values: Vec<f32> = (0..len).map(|i| (i % 97) as f32 * 0.01 - 0.5).collect();
+    device.write(&values, x.all_mut());
+    x
+}
+
+fn matmul(args: &Args, shape: &Shape) -> Vec<Figure> {
+    let device = Cpu::new();
+    let tokens = args.batch.unwrap_or(shape.batch) * args.seq.unwrap_or(shape.seq);
+    let sizes = [("square", 2048, 2048, 2048), ("gate_up", tokens, 2 * shape.ffn, shape.hidden)];
+    let forms = [("nt", false, true), ("nn", false, false), ("tn", true, false)];
+    let mut figures = Vec::new();
+    for (name, m, n, k) in sizes {
+        let (a, b, mut c) = (buffer(&device, m * k), buffer(&device, k * n), device.zeros(m * n));
+        for (form, transpose_a, transpose_b) in forms {
+            let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate: false };
+            let seconds =
+                median_seconds(args.warmup, args.runs, || device.matmul(op, a.all(), b.all(), c.all_mut()));
+            let flops = 2.0 * (m * n * k) as f64;
+            figures.push(
+                Figure::new(format!("matmul.{name}.{form} [{m}x{k}x{n}]"), seconds, args.runs).flops(flops),
+            );
+        }
+    }
+    figures
+}
+
+fn memory(args: &Args) -> Figure {
+    use rayon::prelude::*;
+    let x = vec![1.0f32; 1 << 28];
+    let mut total = 0.0;
+    let seconds = median_seconds(args.warmup, args.runs, || {
+        let sum = |part: &[f32]| {
+            let mut lanes = [0.0f32; 64];
+            for chunk in part.chunks_exact(64) {
+                for (lane, x) in lanes.iter_mut().zip(chunk) {
+                    *lane += x;
+                }
+            }
+            lanes.iter().sum::<f32>()
+        };
+        total += x.par_chunks(1 << 20).map(sum).sum::<f32>();
+    });
+    assert!(total > 0.0);
+    Figure::new("memory.read", seconds, args.runs).bytes(4.0 * x.len() as f64)
+}
+
+fn tokens(count: usize, vocab: usize, salt: usize) -> Vec<u32> {
+    (0..count).map(|i| ((i * 7919 + salt * 104_729 + 13) % vocab) as u32).collect()
+}
+
+fn step(
+    policy: &mut Policy<Cpu>,
+    optimizer: &mut AdamW<Cpu>,
+    grads: &mut gft_model::Gradients<Cpu>,
+    batch: &Batch,
+    keep: Keep,
+) -> Result<(), Failure> {
+    let n = batch.targets().len() as f32;
+    let forward = policy.forward(batch, keep)?;
+    grads.reset();
+    policy.backward_with(batch, forward, &Want::default(), grads, |stats, _| Seeds {
+        logprobs: vec![-1.0 / n; stats.logprobs.len()],
+        ..Seeds::default()
+    })?;
+    let scale = clip_scale(gradient_norm(policy, grads), 1.0);
+    optimizer.update(policy, grads, 1e-4, scale)?;
+    Ok(())
+}
+
+fn train(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
+    let (count, seq) = (args.batch.unwrap_or(shape.batch), args.seq.unwrap_or(shape.seq));
+    let mut batch = Batch::new();
+    for i in 0..count {
+        batch.push_sequence(&tokens(seq, shape.vocab, i))?;
+    }
+    let seconds = steps(args, shape, &batch)?;
+    let name = format!("train.{}{}", args.preset.name(), if args.recompute { ".recompute" } else { "" });
+    let figure = Figure::new(format!("{name} [{count}x{seq}]"), seconds, args.runs);
+    Ok(figure.tokens(batch.len()).flops(shape.step_flops(batch.len(), seq)))
+}
+
+fn steps(args: &Args, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
+    let keep = if args.recompute { Keep::LayerInputs } else { Keep::Activations };
+    let mut policy = shape.policy()?;
+    let mut optimizer = AdamW::new(&policy, AdamWConfig::default());
+    let mut grads = policy.gradients();
+    let mut failed = None;
+    let seconds = median_seconds(args.warmup, args.runs, || {
+        if let Err(failure) = step(&mut policy, &mut optimizer, &mut grads, batch, keep) {
+            failed = Some(failure);
+        }
+    });
+    failed.map_or(Ok(seconds), Err)
+}
+
+/// The same group as a tree and as separate sequences.
+fn group(args: &Args, shape: &Shape) -> Result<Vec<Figure>, Failure> {
+    let prompt = tokens(args.prompt, shape.vocab, 0);
+    let responses: Vec<Vec<u32>> =
+        (1..=args.responses).map(|i| tokens(args.response, shape.vocab, i)).collect();
+    let mut tree = Batch::new();
+    tree.push_group(&prompt, &responses)?;
+    let mut separate = Batch::new();
+    for response in &responses {
+        let sequence: Vec<u32> = prompt.iter().chain(response).copied().collect();
+        separate.push(None, &sequence, |i| i >= prompt.len())?;
+    }
+    let size = format!("[{} + {}x{}]", args.prompt, args.responses, args.response);
+    [("tree", tree), ("separate", separate)]
+        .into_iter()
+        .map(|(form, batch)| {
+            let seconds = steps(args, shape, &batch)?;
+            let name = format!("group.{}.{form} {size}", args.preset.name());
+            Ok(Figure::new(name, seconds, args.runs).tokens(batch.len()))
+        })
+        .collect()
+}
