@@ -13,7 +13,7 @@ pub mod batch;
 pub mod device;
 pub mod error;
 pub mod folder;
-// pub mod generate;
+pub mod generate;
 mod head;
 pub mod init;
 mod layer;

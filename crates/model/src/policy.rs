@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::device::{Buffer, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, KlDirection};
 use crate::error::{ModelError, Result};
 use crate::head::{Head, HeadRows};
-use crate::layer::{GradientSink, Layer, Saved};
+use crate::layer::{GradientSink, Layer, PackedLayer, Saved};
 use crate::layout::Layout;
 use crate::rope::rotation_table;
 
@@ -169,14 +169,19 @@ impl<D: Device> Policy<D> {
         rotation_table(&self.inverse_frequencies, self.arch.rope_scaling.attention_factor(), positions)
     }
 
-    fn layer<'a>(&'a self, index: usize, plan: &'a D::Plan, rows: usize) -> Layer<'a, D> {
+    pub(crate) fn layer<'a>(
+        &'a self,
+        index: usize,
+        rows: usize,
+        packed: Option<&'a PackedLayer<D>>,
+    ) -> Layer<'a, D> {
         Layer {
             device: &self.device,
             arch: &self.arch,
             layout: &self.layout.layers[index],
             window: self.arch.windows[index],
             params: &self.params,
-            plan,
+            packed,
             rows,
         }
     }
@@ -197,7 +202,7 @@ impl<D: Device> Policy<D> {
         self.device.embed(&plan, self.params.part(self.layout.embed.clone()), x.all_mut());
         let mut layers = Vec::new();
         for index in 0..self.arch.layers {
-            let (y, saved) = self.layer(index, &plan, rows).forward(&x);
+            let (y, saved) = self.layer(index, rows, None).forward(&plan, &x);
             let input = std::mem::replace(&mut x, y);
             match keep {
                 Keep::Nothing => {}
@@ -353,9 +358,9 @@ impl<D: Device> Policy<D> {
         device.scatter_rows(d_last.all(), &head.rows, hidden, d.all_mut());
         let mut sink = GradientSink { flat: &mut grads.flat, accumulate: !grads.empty };
         for (index, kept) in layers.into_iter().enumerate().rev() {
-            let layer = self.layer(index, &plan, rows);
-            let saved = kept.saved.unwrap_or_else(|| layer.forward(&kept.input).1);
-            layer.backward(&kept.input, saved, &mut d, &mut sink);
+            let layer = self.layer(index, rows, None);
+            let saved = kept.saved.unwrap_or_else(|| layer.forward(&plan, &kept.input).1);
+            layer.backward(&plan, &kept.input, saved, &mut d, &mut sink);
         }
         device.embed_backward(&plan, d.all(), grads.flat.part_mut(self.layout.embed.clone()));
         grads.empty = false;

@@ -176,10 +176,45 @@ pub struct AdamWUpdate {
     pub gradient_scale: f32,
 }
 
+/// Tokens of one page of a key-value cache.
+pub const PAGE: usize = 64;
+
+/// Place of one token in a paged cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Which page.
+    pub page: u32,
+    /// Which of its [`PAGE`] tokens.
+    pub offset: u32,
+}
+
+/// The tokens that a query sees: runs of the first `len` tokens of pages, in the order of their positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// `(page, tokens of it)`, each at most [`PAGE`].
+    pub runs: Vec<(u32, u32)>,
+}
+
+impl Chain {
+    /// Tokens in all.
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(|(_, len)| *len as usize).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+}
+
 /// The arithmetic of a decoder on one machine.
 pub trait Device: Send + Sync {
     /// Storage.
     type Buf: Buffer;
+    /// A weight matrix arranged for many products with few rows.
+    type Packed: Send + Sync;
+    /// Pages of keys and values of every layer.
+    type Cache: Send + Sync;
     /// A batch in the form in which this device wants it.
     type Plan: Send + Sync;
 
@@ -200,6 +235,17 @@ pub trait Device: Send + Sync {
 
     /// Matrix product.
     fn matmul(&self, op: MatMul, a: View<'_, Self::Buf>, b: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>);
+    /// Arranges a weight `[n, k]` for [`Device::linear`].
+    fn pack(&self, weight: View<'_, Self::Buf>, n: usize, k: usize) -> Self::Packed;
+    /// `out [rows, n] (+)= x [rows, k] weight^T`; a row's result does not depend on the other rows.
+    fn linear(
+        &self,
+        weight: &Self::Packed,
+        rows: usize,
+        accumulate: bool,
+        x: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    );
     /// `x += y`.
     fn add(&self, y: View<'_, Self::Buf>, x: ViewMut<'_, Self::Buf>);
     /// Adds `bias [n]` to each row of `x [rows, n]`.
@@ -272,6 +318,24 @@ pub trait Device: Send + Sync {
         dout: View<'_, Self::Buf>,
         dqkv: ViewMut<'_, Self::Buf>,
     );
+    /// A cache without pages.
+    fn cache(&self, layers: usize, heads: Heads) -> Self::Cache;
+    /// Makes room for pages `0..pages`; what others hold stays.
+    fn reserve_pages(&self, cache: &mut Self::Cache, pages: usize);
+    /// Stores keys and values of row `i` of `qkv` at `slots[i]`.
+    fn store(&self, cache: &mut Self::Cache, layer: usize, qkv: View<'_, Self::Buf>, slots: &[Slot]);
+    /// Attention of the query in row `i` of `qkv` over `chains[i]`, its own token included: `out [rows, heads * dim]`.
+    fn cached_attention(
+        &self,
+        cache: &Self::Cache,
+        layer: usize,
+        window: Option<usize>,
+        chains: &[Chain],
+        qkv: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    );
+    /// Rotates row `i` by row `i` of the tables (`[rows, dim / 2]`, on the host); see [`Device::rotate`].
+    fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: ViewMut<'_, Self::Buf>);
     /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
     fn swiglu(&self, ffn: usize, gate_up: View<'_, Self::Buf>, act: ViewMut<'_, Self::Buf>);
     /// Gradient of [`Device::swiglu`]; replaces `gate_up` by its gradient.

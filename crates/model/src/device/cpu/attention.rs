@@ -344,7 +344,7 @@ fn zero_outside(row: &mut [f32], visible: &Range<usize>) {
 
 /// Replaces a row of scores by `exp(score - max)` where visible and 0 elsewhere; returns the maximum and the sum.
 #[inline(always)]
-fn softmax_row(row: &mut [f32], visible: Range<usize>) -> (f32, f32) {
+pub(super) fn softmax_row(row: &mut [f32], visible: Range<usize>) -> (f32, f32) {
     zero_outside(row, &visible);
     let seen = &mut row[visible];
     let max = math::max(seen);

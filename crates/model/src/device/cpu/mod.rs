@@ -1,9 +1,11 @@
 //! The CPU: f32 throughout, AVX2 or AVX-512 chosen when the program runs, results independent of the thread count.
 
 mod attention;
+mod cache;
 mod math;
 mod matmul;
 mod norm;
+mod packed;
 mod plan;
 mod pool;
 mod rotary;
@@ -18,7 +20,8 @@ mod vocabulary;
 use std::sync::Arc;
 
 use super::{
-    AdamWUpdate, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, Heads, MatMul, View, ViewMut,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, Heads, MatMul, Slot, View,
+    ViewMut,
 };
 use crate::batch::Batch;
 pub use plan::CpuPlan;
@@ -60,6 +63,8 @@ impl Cpu {
 impl Device for Cpu {
     type Buf = CpuBuffer;
     type Plan = CpuPlan;
+    type Packed = packed::Packed;
+    type Cache = cache::PagedCache;
 
     fn alloc(&self, len: usize) -> CpuBuffer {
         self.pool.take(len)
@@ -163,7 +168,43 @@ impl Device for Cpu {
     }
 
     fn rotate(&self, plan: &CpuPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) {
-        rotary::rotate(plan, heads, inverse, qkv.slice());
+        rotary::rotate(&plan.cos, &plan.sin, heads, inverse, qkv.slice());
+    }
+
+    fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) {
+        rotary::rotate(cos, sin, heads, false, qkv.slice());
+    }
+
+    fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> packed::Packed {
+        packed::Packed::new(weight.slice(), n, k)
+    }
+
+    fn linear(&self, weight: &packed::Packed, rows: usize, accumulate: bool, x: Ref<'_>, out: Mut<'_>) {
+        weight.apply(rows, accumulate, x.slice(), out.slice());
+    }
+
+    fn cache(&self, layers: usize, heads: Heads) -> cache::PagedCache {
+        cache::PagedCache::new(layers, heads)
+    }
+
+    fn reserve_pages(&self, cache: &mut cache::PagedCache, pages: usize) {
+        cache.reserve(pages);
+    }
+
+    fn store(&self, cache: &mut cache::PagedCache, layer: usize, qkv: Ref<'_>, slots: &[Slot]) {
+        cache.store(layer, qkv.slice(), slots);
+    }
+
+    fn cached_attention(
+        &self,
+        cache: &cache::PagedCache,
+        layer: usize,
+        window: Option<usize>,
+        chains: &[Chain],
+        qkv: Ref<'_>,
+        out: Mut<'_>,
+    ) {
+        cache.attention(layer, window, chains, qkv.slice(), out.slice());
     }
 
     fn attention(

@@ -93,18 +93,11 @@ fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>)
             };
             // SAFETY: the block of `rows` rows and `width` vectors at (i, v) lies inside of the shapes.
             unsafe {
-                match (rows, width) {
-                    (6, 4) => block.run::<S, 6, 4>(simd),
-                    (6, 3) => block.run::<S, 6, 3>(simd),
-                    (6, 2) => block.run::<S, 6, 2>(simd),
-                    (6, 1) => block.run::<S, 6, 1>(simd),
-                    (rows, width) => {
-                        for row in 0..rows {
-                            for vector in 0..width {
-                                block.at(row, vector * S::F32_LANES).run::<S, 1, 1>(simd);
-                            }
-                        }
-                    }
+                match width {
+                    4 => block.rows::<S, 4>(simd, rows),
+                    3 => block.rows::<S, 3>(simd, rows),
+                    2 => block.rows::<S, 2>(simd, rows),
+                    _ => block.rows::<S, 1>(simd, rows),
                 }
             }
             i += rows;
@@ -127,19 +120,21 @@ struct Block {
 }
 
 impl Block {
-    /// The same block from row `row` and column `column` on.
+    /// Computes `rows` rows, at most 6, of `N` vectors.
     ///
     /// # Safety
-    /// The offsets must stay inside of the operands.
+    /// As [`Block::run`] with `M = rows`.
     #[inline(always)]
-    unsafe fn at(self, row: usize, column: usize) -> Self {
+    unsafe fn rows<S: Simd, const N: usize>(self, simd: S, rows: usize) {
         // SAFETY: by the caller's promise.
         unsafe {
-            Block {
-                a: self.a.add(row * self.a_rows),
-                b: self.b.add(column),
-                c: self.c.add(row * self.c_rows + column),
-                ..self
+            match rows {
+                6 => self.run::<S, 6, N>(simd),
+                5 => self.run::<S, 5, N>(simd),
+                4 => self.run::<S, 4, N>(simd),
+                3 => self.run::<S, 3, N>(simd),
+                2 => self.run::<S, 2, N>(simd),
+                _ => self.run::<S, 1, N>(simd),
             }
         }
     }

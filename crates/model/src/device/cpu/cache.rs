@@ -1,0 +1,162 @@
+//! Paged keys and values, and attention of single queries over them.
+//!
+//! A page holds [`PAGE`] tokens of every layer: keys transposed (`[dim, PAGE]` a head), so that a query's scores are
+//! vectors over tokens, and values by rows. Pages are shared freely between chains: only slots that a chain counts are
+//! read.
+
+use rayon::prelude::*;
+
+use super::attention::softmax_row;
+use super::shared::SharedSlice;
+use super::tile::{Tile, padded};
+use super::vectorized::vectorized;
+use crate::device::{Chain, Heads, PAGE, Slot};
+
+/// Keys and values by pages.
+pub struct PagedCache {
+    pages: Vec<Vec<f32>>,
+    layers: usize,
+    heads: Heads,
+}
+
+impl PagedCache {
+    /// A cache without pages.
+    pub fn new(layers: usize, heads: Heads) -> Self {
+        Self { pages: Vec::new(), layers, heads }
+    }
+
+    fn wide(&self) -> usize {
+        padded(self.heads.dim)
+    }
+
+    /// Elements of one head's keys and values in one page.
+    fn head_len(&self) -> usize {
+        PAGE * (self.heads.dim + self.wide())
+    }
+
+    /// Keys and values of a head in a layer of a page.
+    fn head(&self, page: u32, layer: usize, kv: usize) -> &[f32] {
+        let at = (layer * self.heads.kv_heads + kv) * self.head_len();
+        &self.pages[page as usize][at..at + self.head_len()]
+    }
+
+    /// Makes room for pages `0..pages`.
+    pub fn reserve(&mut self, pages: usize) {
+        let len = self.layers * self.heads.kv_heads * self.head_len();
+        while self.pages.len() < pages {
+            self.pages.push(vec![0.0; len]);
+        }
+    }
+
+    /// Stores keys and values of row `i` at `slots[i]`.
+    pub fn store(&mut self, layer: usize, qkv: &[f32], slots: &[Slot]) {
+        let Heads { heads, kv_heads, dim } = self.heads;
+        let (wide, head_len) = (self.wide(), self.head_len());
+        for (row, slot) in qkv.chunks_exact(self.heads.width()).zip(slots) {
+            let (page, offset) = (&mut self.pages[slot.page as usize], slot.offset as usize);
+            for kv in 0..kv_heads {
+                let head = &mut page[(layer * kv_heads + kv) * head_len..][..head_len];
+                let key = &row[(heads + kv) * dim..][..dim];
+                let value = &row[(heads + kv_heads + kv) * dim..][..dim];
+                for (d, key) in key.iter().enumerate() {
+                    head[d * PAGE + offset] = *key;
+                }
+                head[PAGE * dim + offset * wide..][..dim].copy_from_slice(value);
+            }
+        }
+    }
+
+    /// Attention of each row's query over its chain.
+    pub fn attention(
+        &self,
+        layer: usize,
+        window: Option<usize>,
+        chains: &[Chain],
+        qkv: &[f32],
+        out: &mut [f32],
+    ) {
+        let width = self.heads.width();
+        let out = SharedSlice::new(out);
+        let tasks = chains.len() * self.heads.kv_heads;
+        (0..tasks).into_par_iter().with_min_len(4).for_each(|task| {
+            let (row, kv) = (task / self.heads.kv_heads, task % self.heads.kv_heads);
+            let qkv = &qkv[row * width..(row + 1) * width];
+            attend(self, layer, window, &chains[row], qkv, (row, kv), &out);
+        });
+    }
+}
+
+vectorized! {
+    /// The query heads of one row that share the keys of head `kv`.
+    fn attend(
+        cache: &PagedCache,
+        layer: usize,
+        window: Option<usize>,
+        chain: &Chain,
+        qkv: &[f32],
+        at: (usize, usize),
+        out: &SharedSlice<'_>,
+    ) {
+        let Heads { heads, kv_heads, dim } = cache.heads;
+        let (row, kv) = at;
+        let (group, wide, total) = (heads / kv_heads, cache.wide(), chain.len());
+        let first = window.map_or(0, |window| total.saturating_sub(window));
+        let scale = 1.0 / (dim as f32).sqrt();
+        let q: Vec<f32> = qkv[kv * group * dim..][..group * dim].iter().map(|x| x * scale).collect();
+        let stride = total + PAGE;
+        let mut scores = vec![0.0f32; group * stride];
+        let mut column = 0;
+        for &(page, len) in &chain.runs {
+            if column + len as usize > first {
+                Tile {
+                    m: group,
+                    n: PAGE,
+                    k: dim,
+                    a: &q,
+                    a_rows: dim,
+                    a_cols: 1,
+                    b: cache.head(page, layer, kv),
+                    b_rows: PAGE,
+                    c: &mut scores[column..],
+                    c_rows: stride,
+                    accumulate: false,
+                }
+                .run();
+            }
+            column += len as usize;
+        }
+        let mut sums = vec![0.0f32; group];
+        for (scores, sum) in scores.chunks_exact_mut(stride).zip(&mut sums) {
+            (_, *sum) = softmax_row(scores, first..total);
+        }
+        let mut result = vec![0.0f32; group * wide];
+        let mut column = 0;
+        for &(page, len) in &chain.runs {
+            if column + len as usize <= first {
+                column += len as usize;
+                continue;
+            }
+            Tile {
+                m: group,
+                n: wide,
+                k: len as usize,
+                a: &scores[column..],
+                a_rows: stride,
+                a_cols: 1,
+                b: &cache.head(page, layer, kv)[PAGE * dim..],
+                b_rows: wide,
+                c: &mut result,
+                c_rows: wide,
+                accumulate: true,
+            }
+            .run();
+            column += len as usize;
+        }
+        for (i, (head, sum)) in result.chunks_exact_mut(wide).zip(&sums).enumerate() {
+            let scale = 1.0 / sum;
+            head.iter_mut().for_each(|x| *x *= scale);
+            // SAFETY: the columns of these heads in this row belong to this task alone.
+            unsafe { out.write((row * heads + kv * group + i) * dim, &head[..dim]) };
+        }
+    }
+}

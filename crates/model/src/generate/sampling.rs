@@ -1,0 +1,218 @@
+//! Drawing a token from logits: penalty, temperature, filters, in the order of transformers' `generate`.
+
+use crate::error::{ModelError, Result};
+
+/// The distribution that tokens are drawn from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by this; 0 takes the likeliest token.
+    pub temperature: f32,
+    /// Only the `top_k` likeliest tokens; 0 for all.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together reach this probability (arXiv 1904.09751); 1 for all.
+    pub top_p: f32,
+    /// Only tokens at least this fraction as likely as the likeliest (arXiv 2407.01082); 0 for all.
+    pub min_p: f32,
+    /// Logits of tokens seen before are divided by this where positive, multiplied where negative (arXiv 1909.05858).
+    pub repetition_penalty: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 }
+    }
+}
+
+/// A drawn token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Draw {
+    pub token: u32,
+    pub logprob: f32,
+    pub sampling_logprob: f32,
+}
+
+impl Sampling {
+    /// The likeliest token, always.
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::default() }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |what: &str| Err(ModelError::Option(format!("{what} ({self:?})")));
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return wrong("temperature must be finite and at least 0");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return wrong("top_p must be above 0 and at most 1");
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return wrong("min_p must be between 0 and 1");
+        }
+        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+            return wrong("repetition_penalty must be finite and above 0");
+        }
+        Ok(())
+    }
+
+    /// Draws a token with the uniform random number `u`. `seen` yields the tokens of prompt and completion so far.
+    pub(super) fn draw<'a>(&self, logits: &mut [f32], u: f64, seen: impl Iterator<Item = &'a u32>) -> Draw {
+        let model_scale = if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature };
+        let model_lse = log_sum_exp(logits.iter().map(|z| z * model_scale));
+        let unpenalised = self.penalise(logits, seen);
+        let model = |token: usize, logits: &[f32]| {
+            let z = unpenalised.iter().find(|(t, _)| *t as usize == token).map_or(logits[token], |(_, z)| *z);
+            z * model_scale - model_lse
+        };
+        if self.temperature == 0.0 {
+            let token = likeliest(logits);
+            return Draw { token: token as u32, logprob: model(token, logits), sampling_logprob: 0.0 };
+        }
+        if self.top_k == 0 && self.top_p == 1.0 && self.min_p == 0.0 {
+            let lse = if unpenalised.is_empty() {
+                model_lse
+            } else {
+                log_sum_exp(logits.iter().map(|z| z * model_scale))
+            };
+            let token = walk(logits.iter().map(|z| z * model_scale - lse), u);
+            let sampling_logprob = logits[token] * model_scale - lse;
+            return Draw { token: token as u32, logprob: model(token, logits), sampling_logprob };
+        }
+        let kept = self.filter(logits, model_scale);
+        let lse = log_sum_exp(kept.iter().map(|(_, z)| *z));
+        let (token, z) = kept[walk(kept.iter().map(|(_, z)| z - lse), u)];
+        Draw { token, logprob: model(token as usize, logits), sampling_logprob: z - lse }
+    }
+
+    /// Applies the repetition penalty and returns what the logits were.
+    fn penalise<'a>(&self, logits: &mut [f32], seen: impl Iterator<Item = &'a u32>) -> Vec<(u32, f32)> {
+        if self.repetition_penalty == 1.0 {
+            return Vec::new();
+        }
+        let mut tokens: Vec<u32> = seen.copied().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let before: Vec<(u32, f32)> = tokens.iter().map(|&token| (token, logits[token as usize])).collect();
+        for &(token, z) in &before {
+            let penalty = self.repetition_penalty;
+            logits[token as usize] = if z > 0.0 { z / penalty } else { z * penalty };
+        }
+        before
+    }
+
+    /// Tokens that pass the filters with their tempered logits, likeliest first.
+    fn filter(&self, logits: &[f32], scale: f32) -> Vec<(u32, f32)> {
+        let mut kept: Vec<(u32, f32)> =
+            logits.iter().enumerate().map(|(i, z)| (i as u32, z * scale)).collect();
+        // Ties go to the lower id, so that the result is one order.
+        let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if self.top_k > 0 && self.top_k < kept.len() {
+            kept.select_nth_unstable_by(self.top_k - 1, likelier);
+            kept.truncate(self.top_k);
+        }
+        kept.sort_unstable_by(likelier);
+        if self.top_p < 1.0 {
+            let lse = log_sum_exp(kept.iter().map(|(_, z)| *z));
+            let mut sum = 0.0f64;
+            let count = kept.iter().take_while(|(_, z)| {
+                let before = sum;
+                sum += f64::from(z - lse).exp();
+                before < f64::from(self.top_p)
+            });
+            kept.truncate(count.count().max(1));
+        }
+        if self.min_p > 0.0 {
+            let floor = kept[0].1 + self.min_p.ln();
+            kept.retain(|(_, z)| *z >= floor);
+        }
+        kept
+    }
+}
+
+fn likeliest(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, z) in logits.iter().enumerate() {
+        if *z > logits[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+fn log_sum_exp(z: impl Iterator<Item = f32> + Clone) -> f32 {
+    let max = z.clone().fold(f32::NEG_INFINITY, f32::max);
+    max + z.map(|z| f64::from((z - max).exp())).sum::<f64>().ln() as f32
+}
+
+/// Index at which the running sum of probabilities passes `u`; the last with any probability if rounding loses it.
+fn walk(logprobs: impl Iterator<Item = f32>, u: f64) -> usize {
+    let (mut sum, mut last) = (0.0f64, 0);
+    for (i, logprob) in logprobs.enumerate() {
+        let p = f64::from(logprob.exp());
+        if p > 0.0 {
+            last = i;
+        }
+        sum += p;
+        if sum > u {
+            return i;
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, -1.0];
+
+    fn tokens(sampling: &Sampling) -> Vec<f64> {
+        let mut counts = vec![0.0; 4];
+        for i in 0..10_000 {
+            let draw = sampling.draw(&mut LOGITS.clone(), (f64::from(i) + 0.5) / 10_000.0, [].iter());
+            counts[draw.token as usize] += 1e-4;
+        }
+        counts
+    }
+
+    #[test]
+    fn frequencies_are_the_softmax() {
+        for temperature in [0.5f32, 1.0, 2.0] {
+            let weights: Vec<f64> = LOGITS.iter().map(|z| f64::from(z / temperature).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let found = tokens(&Sampling { temperature, ..Sampling::default() });
+            for (weight, found) in weights.iter().zip(found) {
+                assert!((weight / total - found).abs() < 2e-4); // u steps by 1e-4
+            }
+        }
+    }
+
+    #[test]
+    fn filters_keep_what_they_say_and_renormalise() {
+        // Probabilities are .0871, .6439, .2369, .0321.
+        let base = Sampling::default();
+        let kept = |sampling: &Sampling| -> Vec<usize> {
+            tokens(sampling).iter().enumerate().filter(|(_, p)| **p > 0.0).map(|(i, _)| i).collect()
+        };
+        assert_eq!(kept(&Sampling { top_k: 2, ..base.clone() }), [1, 2]);
+        assert_eq!(kept(&Sampling { top_p: 0.6, ..base.clone() }), [1]);
+        assert_eq!(kept(&Sampling { top_p: 0.7, ..base.clone() }), [1, 2]);
+        assert_eq!(kept(&Sampling { min_p: 0.2, ..base.clone() }), [1, 2]);
+        assert_eq!(kept(&Sampling { min_p: 0.1, ..base.clone() }), [0, 1, 2]);
+        let draw = Sampling { top_k: 2, ..base }.draw(&mut LOGITS.clone(), 0.99, [].iter());
+        let exact = |z: f64, of: &[f64]| z - of.iter().map(|z| z.exp()).sum::<f64>().ln();
+        assert_eq!(draw.token, 2);
+        assert!((f64::from(draw.logprob) - exact(1.0, &[0.0, 2.0, 1.0, -1.0])).abs() < 1e-6);
+        assert!((f64::from(draw.sampling_logprob) - exact(1.0, &[2.0, 1.0])).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_penalty_changes_the_draw_and_not_the_model() {
+        let sampling = Sampling { temperature: 0.0, repetition_penalty: 3.0, ..Sampling::default() };
+        let draw = sampling.draw(&mut LOGITS.clone(), 0.0, [1, 1].iter());
+        assert_eq!(draw.token, 2);
+        let plain = Sampling::greedy().draw(&mut LOGITS.clone(), 0.0, [].iter());
+        assert_eq!(plain.token, 1);
+        let lse = LOGITS.iter().map(|z| f64::from(*z).exp()).sum::<f64>().ln();
+        assert!((f64::from(draw.logprob) - (1.0 - lse)).abs() < 1e-6);
+    }
+}
