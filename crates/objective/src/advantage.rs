@@ -4,13 +4,15 @@
 //!
 //! Three things the published trainers leave to chance are decided here:
 //!
-//! * Rewards that differ by no more than `equal_within` (relative) are equal, and their advantages are exactly 0.
-//! * A scale without variation is never divided by: where the rows of the baseline are all equal, the difference
-//!   of a row from another source is kept as it is (LUFFY's split baseline does the same).
+//! * Rewards that differ by no more than `equal_within` (relative) are equal, and their advantages are
+//!   exactly 0.
+//! * A scale without variation is never divided by: where the rows of the baseline are all equal, the
+//!   difference of a row from another source is kept as it is (LUFFY's split baseline does the same).
 //! * An unscorable row is left out of the statistics and has advantage 0.
 
 use crate::error::in_range;
 use crate::group::{EQUAL_WITHIN, Group, GroupStatistics};
+use crate::names::names;
 use crate::{BySource, Error, Source};
 
 /// What is subtracted from a reward.
@@ -47,6 +49,23 @@ pub enum Singleton {
     /// The raw reward (verl: mean 0, standard deviation 1).
     Reward,
 }
+
+names!(Baseline, "baseline", {
+    Mixed = "mixed",
+    OnPolicy = "on-policy",
+    PerSource = "per-source",
+    LeaveOneOut = "leave-one-out",
+    None = "none",
+});
+
+// TRL's `scale_rewards` takes group, batch, none and booleans.
+names!(Scale, "scale", {
+    Std = "std" | "group" | "true",
+    BatchStd = "batch-std" | "batch",
+    None = "none" | "false",
+});
+
+names!(Singleton, "rule for a single row", { Zero = "zero", Reward = "reward", });
 
 /// How rewards become advantages.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,13 +123,14 @@ pub struct GroupAdvantages {
 /// Advantages of all rows of `groups`, one entry per group.
 ///
 /// # Errors
-/// [`Error::Reward`] or [`Error::Length`] for a malformed group, [`Error::Parameter`] for a bad configuration.
+/// [`Error::Reward`] or [`Error::Length`] for a malformed group, [`Error::Parameter`] for a bad
+/// configuration.
 pub fn advantages(config: &AdvantageConfig, groups: &[Group<'_>]) -> Result<Vec<GroupAdvantages>, Error> {
     advantages_among(config, groups, BySource { expert: true, teacher: true, policy: true })
 }
 
-/// As [`advantages`], where only the sources marked in `part` belong to the group: rows of the others enter no
-/// statistic and have advantage 0.
+/// As [`advantages`], where only the sources marked in `part` belong to the group: rows of the others enter
+/// no statistic and have advantage 0.
 pub(crate) fn advantages_among(
     config: &AdvantageConfig,
     groups: &[Group<'_>],

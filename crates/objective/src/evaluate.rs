@@ -1,7 +1,7 @@
 //! A whole optimizer step at once: groups in, advantages, coefficients, gradients and loss out.
 //!
-//! This is the reference reading of a [`Method`]: the training loop runs the same three stages around its forward and
-//! backward passes; here they stand in a row. `gft objective` prints what this returns.
+//! This is the reference reading of a [`Method`]: the training loop runs the same three stages around its
+//! forward and backward passes; here they stand in a row. `gft objective` prints what this returns.
 
 use crate::method::{Denominators, Row, RowLoss};
 use crate::normaliser::Counts;
@@ -21,8 +21,8 @@ pub struct Completion<'a> {
     pub reward: Reward,
     /// Its token statistics.
     pub inputs: TokenInputs<'a>,
-    /// True when the row is masked out of the loss (DAPO's overlong filtering, [`crate::overlong_filter`]): its
-    /// reward stays in the group's statistics, its tokens count nowhere.
+    /// True when the row is masked out of the loss (DAPO's overlong filtering, [`crate::overlong_filter`]):
+    /// its reward stays in the group's statistics, its tokens count nowhere.
     pub filtered: bool,
 }
 
@@ -44,8 +44,8 @@ pub struct RowEvaluation {
     pub coefficients: Vec<f64>,
     /// `d loss / d log p_t`, all terms, `[T]`: the seeds of the backward pass.
     pub gradient: Vec<f32>,
-    /// The row's share of the loss with its parts; `None` for a row that counts nowhere: its group was dropped or
-    /// its source is not part of the method.
+    /// The row's share of the loss with its parts; `None` for a row that counts nowhere: its group was
+    /// dropped or its source is not part of the method.
     pub loss: Option<RowLoss>,
 }
 
@@ -98,8 +98,8 @@ pub struct Evaluation {
 /// ```
 ///
 /// # Errors
-/// Those of [`Method::advantages`], [`Method::denominators`] and [`Method::row_seeds`]; an error of a row comes as
-/// [`Error::Row`] with its place.
+/// Those of [`Method::advantages`], [`Method::denominators`] and [`Method::row_seeds`]; an error of a row
+/// comes as [`Error::Row`] with its place.
 pub fn evaluate(method: &Method, step: &Step<'_>) -> Result<Evaluation, Error> {
     let advantages = step_advantages(method, step)?;
     let denominators = method.denominators(&count(method, step, &advantages), step.max_length)?;

@@ -3,8 +3,8 @@
 use crate::error::same_length;
 use crate::{Error, Source};
 
-/// Reward of one row. `None` means unscorable: no ground truth, a grader that failed or ran out of time. Such a row is
-/// left out of every mean and standard deviation and has advantage 0; it is never punished.
+/// Reward of one row. `None` means unscorable: no ground truth, a grader that failed or ran out of time. Such
+/// a row is left out of every mean and standard deviation and has advantage 0; it is never punished.
 pub type Reward = Option<f64>;
 
 /// Largest magnitude of a reward; beyond it the sums of squares would leave the range of `f64`.
@@ -12,9 +12,9 @@ pub const MAX_REWARD: f64 = 1e100;
 
 /// Default of [`crate::AdvantageConfig::equal_within`]: eight units in the last place of an `f32`, relative.
 ///
-/// Rewards often come out of `f32` arithmetic (a weighted sum, a reward model), whose noise is a few units in the last
-/// place. The published trainers compare the standard deviation with zero and are defeated by that noise: eight rewards
-/// of 0.7 summed in `f32` give advantages of 0.056 there.
+/// Rewards often come out of `f32` arithmetic (a weighted sum, a reward model), whose noise is a few units in
+/// the last place. The published trainers compare the standard deviation with zero and are defeated by that
+/// noise: eight rewards of 0.7 summed in `f32` give advantages of 0.056 there.
 pub const EQUAL_WITHIN: f64 = 8.0 * f32::EPSILON as f64;
 
 /// The rows of one prompt: `sources[i]` and `rewards[i]` belong together.
@@ -30,8 +30,8 @@ impl Group<'_> {
     /// Checks the lengths and the rewards; `group` is the index used in the messages.
     ///
     /// # Errors
-    /// [`Error::Length`] when the slices differ, [`Error::Reward`] for a reward that is NaN, infinite or beyond
-    /// [`MAX_REWARD`].
+    /// [`Error::Length`] when the slices differ, [`Error::Reward`] for a reward that is NaN, infinite or
+    /// beyond [`MAX_REWARD`].
     pub fn check(&self, group: usize) -> Result<(), Error> {
         same_length("rewards", self.sources.len(), self.rewards.len())?;
         for (row, reward) in self.rewards.iter().enumerate() {
@@ -63,10 +63,11 @@ pub struct GroupStatistics {
 }
 
 impl GroupStatistics {
-    /// Statistics of `values`, all of them finite, with `values.len() - ddof` in the denominator of the variance.
+    /// Statistics of `values`, all of them finite, with `values.len() - ddof` in the denominator of the
+    /// variance.
     ///
-    /// The values are sorted and summed in ascending order, mean first and squared deviations after, so that the result
-    /// does not depend on the order of the rows, not even in its last bit.
+    /// The values are sorted and summed in ascending order, mean first and squared deviations after, so that
+    /// the result does not depend on the order of the rows, not even in its last bit.
     pub fn of(values: impl IntoIterator<Item = f64>, ddof: u8, equal_within: f64) -> Self {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -82,8 +83,8 @@ impl GroupStatistics {
         GroupStatistics { scorable: sorted.len(), mean, std, min, max, varied }
     }
 
-    /// DAPO's dynamic sampling (arXiv 2503.14476, eq. 11): keep a group whose rewards vary, or that has a single row.
-    /// `self` may describe another metric than the reward, such as plain accuracy.
+    /// DAPO's dynamic sampling (arXiv 2503.14476, eq. 11): keep a group whose rewards vary, or that has a
+    /// single row. `self` may describe another metric than the reward, such as plain accuracy.
     pub fn keep_group(&self) -> bool {
         self.varied || self.scorable == 1
     }
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn noise_is_not_variation() {
-        // 0.1 + 0.2 differs from 0.3 in the last bit of an f64; 0.7_f32 differs from 0.7 in the eighth decimal.
+        // 0.1 + 0.2 differs from 0.3 in the last bit of an f64; 0.7_f32 differs from 0.7 in the eighth
+        // decimal.
         for noisy in [[0.1 + 0.2, 0.3], [f64::from(0.7_f32), 0.7], [1e6, 1e6 + 0.5]] {
             let statistics = of(&noisy, 1);
             assert!(!statistics.varied, "{noisy:?}");

@@ -1,13 +1,13 @@
 //! Whether the weights may be updated from a step: a decision that the caller branches on.
 //!
-//! Multiplying a bad update by 0 does not undo it, because `0 * NaN` is NaN, in the weights and in the moments. So the
-//! guard returns a [`Decision`] and the caller calls its optimizer, or does not. A number that cannot be compared (a
-//! NaN z-score) is a reason to skip, never one to accept.
+//! Multiplying a bad update by 0 does not undo it, because `0 * NaN` is NaN, in the weights and in the
+//! moments. So the guard returns a [`Decision`] and the caller calls its optimizer, or does not. A number
+//! that cannot be compared (a NaN z-score) is a reason to skip, never one to accept.
 
 use std::collections::VecDeque;
 
-/// Default of [`GuardConfig::ceiling`]: the square root of the largest `f32`, 1.8e19. A gradient element beyond it
-/// overflows the second moment of AdamW, which is its square in `f32`.
+/// Default of [`GuardConfig::ceiling`]: the square root of the largest `f32`, 1.8e19. A gradient element
+/// beyond it overflows the second moment of AdamW, which is its square in `f32`.
 pub const CEILING: f64 = 1.844_674_352_395_373e19;
 
 /// When a step is refused.
@@ -21,8 +21,8 @@ pub struct GuardConfig {
     pub spikes: Option<SpikeRule>,
 }
 
-/// A step is an outlier when its loss or its gradient norm lies more than `z_max` standard deviations above the mean of
-/// the last accepted ones (llm.c, OLMo-core).
+/// A step is an outlier when its loss or its gradient norm lies more than `z_max` standard deviations above
+/// the mean of the last accepted ones (llm.c, OLMo-core).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpikeRule {
     /// Accepted steps that are remembered: 128.
@@ -45,8 +45,8 @@ impl Default for SpikeRule {
     }
 }
 
-/// What the guard remembers between steps. It belongs into the checkpoint: a resumed run must decide as a run that
-/// never stopped.
+/// What the guard remembers between steps. It belongs into the checkpoint: a resumed run must decide as a run
+/// that never stopped.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GuardHistory {
     /// Refused steps in a row.
@@ -158,8 +158,8 @@ fn refusal(config: &GuardConfig, history: &GuardHistory, loss: f64, grad_norm: f
     }
 }
 
-/// z-score of `value` among the last accepted ones; `None` while there are too few of them. A value equal to a history
-/// that never varied has z-score 0; any other value then has an infinite one.
+/// z-score of `value` among the last accepted ones; `None` while there are too few of them. A value equal to
+/// a history that never varied has z-score 0; any other value then has an infinite one.
 fn z_score(last: &VecDeque<f64>, rule: &SpikeRule, value: f64) -> Option<f64> {
     if last.is_empty() || last.len() < rule.needed.min(rule.window) {
         return None;

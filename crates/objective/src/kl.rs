@@ -1,13 +1,13 @@
 //! The KL penalty to a reference policy, estimated from the sampled tokens.
 //!
-//! With `d = log p_ref - log p` of the sampled token, Schulman's three estimators of `KL(p || p_ref)` are
-//! `k1 = -d`, `k2 = d^2 / 2` and `k3 = exp(d) - d - 1` (joschu.net/blog/kl-approx.html). As a *loss* they are not
-//! equal: the gradient of `k1` has mean 0, that of `k2` has the gradient of the KL as its mean, and that of `k3` has
-//! the gradient of the KL the other way round. Only on the policy's own rows do they estimate a KL at all.
-
-use std::str::FromStr;
+//! With `d = log p_ref - log p` of the sampled token, Schulman's three estimators of `KL(p || p_ref)` are `k1
+//! = -d`, `k2 = d^2 / 2` and `k3 = exp(d) - d - 1` (joschu.net/blog/kl-approx.html). As a *loss* they are not
+//! equal: the gradient of `k1` has mean 0, that of `k2` has the gradient of the KL as its mean, and that of
+//! `k3` has the gradient of the KL the other way round. Only on the policy's own rows do they estimate a KL
+//! at all.
 
 use crate::error::{in_range, same_length};
+use crate::names::names;
 use crate::rule::LOGPROB_FLOOR;
 use crate::seeds::{check_denominator, logprob_at};
 use crate::{Error, TokenInputs, ratio::LOG_RATIO_LIMIT};
@@ -22,30 +22,20 @@ pub enum KlEstimator {
     K1,
     /// `k2 = (log p - log p_ref)^2 / 2`, gradient `log p - log p_ref`.
     K2,
-    /// `k3 = exp(d) - d - 1`, gradient `1 - exp(d)`, with `d` held within ±20 to stay finite (TRL, GRPO eq. 4).
+    /// `k3 = exp(d) - d - 1`, gradient `1 - exp(d)`, with `d` held within ±20 to stay finite (TRL, GRPO eq.
+    /// 4).
     K3,
-    /// `k3` as in verl's `low_var_kl`: `d` clamped to ±20 and the value to ±10; no gradient where a clamp binds.
+    /// `k3` as in verl's `low_var_kl`: `d` clamped to ±20 and the value to ±10; no gradient where a clamp
+    /// binds.
     LowVarKl,
 }
 
-impl FromStr for KlEstimator {
-    type Err = Error;
-
-    /// Reads `k1`, `k2`, `k3`, `low_var_kl`, and verl's aliases `kl` (k1) and `mse` (k2).
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "k1" | "kl" => Ok(KlEstimator::K1),
-            "k2" | "mse" => Ok(KlEstimator::K2),
-            "k3" => Ok(KlEstimator::K3),
-            "low_var_kl" | "low-var-kl" => Ok(KlEstimator::LowVarKl),
-            _ => Err(Error::Unknown {
-                what: "KL estimator",
-                given: name.to_owned(),
-                known: "k1, k2, k3, low_var_kl".to_owned(),
-            }),
-        }
-    }
-}
+names!(KlEstimator, "KL estimator", {
+    K1 = "k1" | "kl",
+    K2 = "k2" | "mse",
+    K3 = "k3",
+    LowVarKl = "low-var-kl",
+});
 
 /// `beta * KL` added to the loss of every token that counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,11 +64,12 @@ impl KlPenalty {
         if self.straight_through { (value, -d) } else { (value, gradient) }
     }
 
-    /// Adds `beta * d KL / d log p / n` to the seeds of a row and returns `beta * sum_t KL_t / n`, its share of the
-    /// loss. `KL` itself is that number divided by beta and summed over rows.
+    /// Adds `beta * d KL / d log p / n` to the seeds of a row and returns `beta * sum_t KL_t / n`, its share
+    /// of the loss. `KL` itself is that number divided by beta and summed over rows.
     ///
     /// # Errors
-    /// [`Error::Missing`] without `ref_logprobs`, [`Error::Length`], [`Error::Logprob`], [`Error::Denominator`].
+    /// [`Error::Missing`] without `ref_logprobs`, [`Error::Length`], [`Error::Logprob`],
+    /// [`Error::Denominator`].
     pub fn add_seeds(&self, inputs: &TokenInputs<'_>, n: f64, seeds: &mut [f32]) -> Result<f64, Error> {
         inputs.check_lengths()?;
         same_length("seeds", inputs.logprobs.len(), seeds.len())?;
@@ -168,12 +159,5 @@ mod tests {
             penalty(KlEstimator::K2).add_seeds(&bare, 4.0, &mut seeds),
             Err(Error::Missing { .. })
         ));
-    }
-
-    #[test]
-    fn names() {
-        assert_eq!("kl".parse(), Ok(KlEstimator::K1));
-        assert_eq!("low_var_kl".parse(), Ok(KlEstimator::LowVarKl));
-        assert!("full".parse::<KlEstimator>().is_err());
     }
 }

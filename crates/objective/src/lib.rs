@@ -6,10 +6,10 @@
 //! loss = - sum_t  sg(g_t) log p_t / N,        g_t = A c_t
 //! ```
 //!
-//! where `sg` stops the gradient, `A` is the advantage of the token's row ([`advantages`]), `c_t` the coefficient of
-//! its rule ([`Rule`]) and `N` the global denominator ([`Denominator`]). A model therefore needs to offer only the
-//! log-probabilities of a batch and a backward pass that is seeded with one number per token; SFT, DFT, GFT and GRPO
-//! differ in a few values of a [`Method`], not in code paths.
+//! where `sg` stops the gradient, `A` is the advantage of the token's row ([`advantages`]), `c_t` the
+//! coefficient of its rule ([`Rule`]) and `N` the global denominator ([`Denominator`]). A model therefore
+//! needs to offer only the log-probabilities of a batch and a backward pass that is seeded with one number
+//! per token; SFT, DFT, GFT and GRPO differ in a few values of a [`Method`], not in code paths.
 //!
 //! # The stages of a step
 //!
@@ -21,16 +21,17 @@
 //! | 4 | [`decide`] | loss and gradient norm -> accept, skip or abort |
 //! | 5 | [`Schedule::learning_rate`] | step -> learning rate |
 //!
-//! [`evaluate`] runs stages 1 to 3 on a whole step. The index of methods with citations, equations and the papers'
-//! settings is the crate's README.
+//! [`evaluate`] runs stages 1 to 3 on a whole step. The index of methods with citations, equations and the
+//! papers' settings is the crate's README.
 //!
 //! # Conventions
 //!
-//! Log-probabilities and entropies are in nats, `f32`, one per target token `[T]`; everything between them and the
-//! `f32` seeds is `f64`. Rewards are `Option<f64>`, where `None` means unscorable. Bad numbers are typed errors
-//! ([`Error`]) that name their place, never zeros.
+//! Log-probabilities and entropies are in nats, `f32`, one per target token `[T]`; everything between them
+//! and the `f32` seeds is `f64`. Rewards are `Option<f64>`, where `None` means unscorable. Bad numbers are
+//! typed errors ([`Error`]) that name their place, never zeros.
 
 mod advantage;
+mod describe;
 mod error;
 mod evaluate;
 mod group;
@@ -38,6 +39,7 @@ mod guard;
 mod kl;
 mod method;
 mod mixing;
+mod names;
 mod normaliser;
 mod overlong;
 mod presets;

@@ -3,12 +3,15 @@
 //! The stages of a step, in the order the training loop needs them:
 //!
 //! 1. [`Method::advantages`]: rewards -> one advantage per row.
-//! 2. [`Method::count_row`] for every row, then [`Method::denominators`]: the global `N`, before any backward pass.
-//! 3. [`Method::row_seeds`] for the rows of a micro-batch: log-probabilities -> seeds of the backward pass and loss.
+//! 2. [`Method::count_row`] for every row, then [`Method::denominators`]: the global `N`, before any backward
+//!    pass.
+//! 3. [`Method::row_seeds`] for the rows of a micro-batch: log-probabilities -> seeds of the backward pass
+//!    and loss.
 
 use crate::advantage::{AdvantageConfig, GroupAdvantages, advantages_among};
 use crate::error::in_range;
 use crate::kl::KlPenalty;
+use crate::names::names;
 use crate::normaliser::{Count, CountedRows, Counts, Denominator, Normaliser};
 use crate::seeds::{statistic_at, token_seeds};
 use crate::{BySource, Error, Group, Reward, Rule, Source, TokenInputs, TokenSummary};
@@ -20,8 +23,8 @@ pub enum Signal {
     Group,
     /// A number, whatever the reward: 1 in SFT, DFT, PSFT, CHORD's expert part.
     Constant(f64),
-    /// One number for right rows and one for wrong ones: PSR, NSR, W-REINFORCE. A row is right when its reward is
-    /// above `threshold`; an unscorable row has advantage 0.
+    /// One number for right rows and one for wrong ones: PSR, NSR, W-REINFORCE. A row is right when its
+    /// reward is above `threshold`; an unscorable row has advantage 0.
     Correctness {
         /// Advantage of a right row: +1, or lambda in W-REINFORCE.
         right: f64,
@@ -61,8 +64,8 @@ pub struct Treatment {
 pub enum Parts {
     /// One denominator over all rows.
     Joint,
-    /// Demonstrations (expert and teacher) and own rows are each divided by their own count, so that the weights of
-    /// the treatments are the exact weights of the two parts (CHORD).
+    /// Demonstrations (expert and teacher) and own rows are each divided by their own count, so that the
+    /// weights of the treatments are the exact weights of the two parts (CHORD).
     Apart,
 }
 
@@ -74,6 +77,10 @@ pub enum KeepGroups {
     /// Only those whose rewards vary, and single rows ([`crate::GroupStatistics::keep_group`]; DAPO).
     Varied,
 }
+
+names!(Signs, "choice of signs", { Both = "both", Positive = "positive", Negative = "negative", });
+names!(Parts, "choice of parts", { Joint = "joint", Apart = "apart", });
+names!(KeepGroups, "choice of groups", { All = "all", Varied = "varied", });
 
 /// A training objective. Every part is a field: change any, the stages stay the same.
 ///
@@ -167,7 +174,8 @@ impl Method {
         self.sources[source].as_ref().ok_or(unused)
     }
 
-    /// True when some source's rule reads `old_logprobs`.
+    /// True when some source's rule reads `old_logprobs`. For the first update after the rows were sampled
+    /// (or scored) pass `logprobs` themselves: every ratio is then exactly 1.
     pub fn needs_old_logprobs(&self) -> bool {
         self.any_rule(Rule::needs_old_logprobs)
     }
@@ -177,8 +185,8 @@ impl Method {
         self.entropy_bonus != 0.0 || self.any_rule(Rule::needs_entropy)
     }
 
-    /// True when rows without an advantage contribute nothing and need not be run. A KL or entropy term acts on them
-    /// all the same.
+    /// True when rows without an advantage contribute nothing and need not be run. A KL or entropy term acts
+    /// on them all the same.
     pub fn may_skip_silent_rows(&self) -> bool {
         self.kl.is_none() && self.reference_kl == 0.0 && self.entropy_bonus == 0.0
     }
@@ -187,8 +195,8 @@ impl Method {
         Source::ALL.iter().any(|source| self.sources[*source].is_some_and(|used| property(&used.rule)))
     }
 
-    /// Stage 1: advantages of every row of every group. Rows of sources the method leaves out have advantage 0, and
-    /// so do all rows of a group that is not kept.
+    /// Stage 1: advantages of every row of every group. Rows of sources the method leaves out have advantage
+    /// 0, and so do all rows of a group that is not kept.
     ///
     /// # Errors
     /// As [`crate::advantages`], and [`Error::Parameter`] for a method that does not validate.
@@ -209,8 +217,8 @@ impl Method {
         Ok(found)
     }
 
-    /// Stage 2: counts one row of `tokens` target tokens. Call it for the rows of the groups that are kept only.
-    /// Sources left out and sources of weight 0 count as nothing.
+    /// Stage 2: counts one row of `tokens` target tokens. Call it for the rows of the groups that are kept
+    /// only. Sources left out and sources of weight 0 count as nothing.
     pub fn count_row(&self, counts: &mut Counts, source: Source, tokens: usize, advantage: f64) {
         if self.sources[source].is_some_and(|treatment| treatment.weight > 0.0) {
             counts.add(source, tokens, advantage != 0.0);
@@ -244,8 +252,9 @@ impl Method {
         }
     }
 
-    /// Stage 3: seeds `d loss / d log p_t` of one row, `seeds.len()` its number of tokens, and its share of the loss.
-    /// Depends on nothing but the row and the denominators, so any split into micro-batches gives the same bits.
+    /// Stage 3: seeds `d loss / d log p_t` of one row, `seeds.len()` its number of tokens, and its share of
+    /// the loss. Depends on nothing but the row and the denominators, so any split into micro-batches gives
+    /// the same bits.
     ///
     /// # Errors
     /// As [`token_seeds`]; [`Error::SourceNotUsed`]; [`Error::Missing`] when the KL term lacks its input.

@@ -2,8 +2,9 @@
 
 use std::f64::consts::PI;
 
-/// CHORD's schedule of mu (arXiv 2508.11408; formula of Trinity-RFT): linear warm-up from 0 to the peak, cosine to the
-/// valley, then the valley. CHORD-mu: 0, 200, 0.9, 0.05. The published example: 200, 400, 0.5, 0.02.
+/// CHORD's schedule of mu (arXiv 2508.11408; formula of Trinity-RFT): linear warm-up from 0 to the peak,
+/// cosine to the valley, then the valley. CHORD-mu: 0, 200, 0.9, 0.05. The published example: 200, 400, 0.5,
+/// 0.02.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChordMu {
     /// Steps of linear warm-up.
@@ -31,8 +32,8 @@ impl ChordMu {
     }
 }
 
-/// IDFT's ramp lambda (arXiv 2602.12222): 0 for the first 20 % of training, then linear to 1 over the next 10 %.
-/// `progress` is the finished share of training in [0, 1].
+/// IDFT's ramp lambda (arXiv 2602.12222): 0 for the first 20 % of training, then linear to 1 over the next 10
+/// %. `progress` is the finished share of training in [0, 1].
 pub fn idft_ramp(progress: f64) -> f64 {
     ((progress - 0.2) / 0.1).clamp(0.0, 1.0)
 }

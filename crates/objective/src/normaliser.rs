@@ -1,16 +1,17 @@
-//! What the sum over tokens is divided by: counted over the whole optimizer step, before the first backward pass.
+//! What the sum over tokens is divided by: counted over the whole optimizer step, before the first backward
+//! pass.
 //!
-//! A denominator taken per micro-batch makes the gradient depend on how the step was cut. Here rows are counted
-//! first ([`Counts`], which add up over ranks), and every token of the step is then divided by the same rule.
+//! A denominator taken per micro-batch makes the gradient depend on how the step was cut. Here rows are
+//! counted first ([`Counts`], which add up over ranks), and every token of the step is then divided by the
+//! same rule.
 
-use std::fmt;
 use std::ops::AddAssign;
-use std::str::FromStr;
 
+use crate::names::names;
 use crate::{BySource, Error, Source};
 
-/// How the token losses of a step become one number. `R` rows, `T` tokens in all, `T_i` in row `i`, `L` the maximum
-/// completion length; rows without a single token that counts are no rows.
+/// How the token losses of a step become one number. `R` rows, `T` tokens in all, `T_i` in row `i`, `L` the
+/// maximum completion length; rows without a single token that counts are no rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normaliser {
     /// `1/T sum_i sum_t`: every token weighs the same (SFT, DAPO eq. 12, GFT's code).
@@ -26,51 +27,21 @@ pub enum Normaliser {
 }
 
 impl Normaliser {
-    /// The name in files: verl's where verl has one, `fixed-length` otherwise.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Normaliser::TokenMean => "token-mean",
-            Normaliser::SeqMeanTokenMean => "seq-mean-token-mean",
-            Normaliser::SeqMeanTokenSum => "seq-mean-token-sum",
-            Normaliser::FixedLength => "fixed-length",
-            Normaliser::SeqMeanTokenSumNorm => "seq-mean-token-sum-norm",
-        }
-    }
-
     /// True when the maximum completion length must be known.
     pub fn needs_max_length(self) -> bool {
         matches!(self, Normaliser::FixedLength | Normaliser::SeqMeanTokenSumNorm)
     }
 }
 
-impl fmt::Display for Normaliser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Normaliser {
-    type Err = Error;
-
-    /// Reads the names above, and TRL's loss types `grpo`, `bnpo`, `dapo` and `dr_grpo` for the normaliser they
-    /// imply (`bnpo` and `dapo` are one here, because the count is always global).
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name.replace('_', "-").as_str() {
-            "token-mean" | "bnpo" | "dapo" => Ok(Normaliser::TokenMean),
-            "seq-mean-token-mean" | "grpo" => Ok(Normaliser::SeqMeanTokenMean),
-            "seq-mean-token-sum" => Ok(Normaliser::SeqMeanTokenSum),
-            "fixed-length" | "dr-grpo" => Ok(Normaliser::FixedLength),
-            "seq-mean-token-sum-norm" => Ok(Normaliser::SeqMeanTokenSumNorm),
-            _ => Err(Error::Unknown {
-                what: "normaliser",
-                given: name.to_owned(),
-                known: "token-mean, seq-mean-token-mean, seq-mean-token-sum, fixed-length, \
-                        seq-mean-token-sum-norm (verl); grpo, bnpo, dapo, dr_grpo (TRL)"
-                    .to_owned(),
-            }),
-        }
-    }
-}
+// verl's names where verl has one; TRL's loss types are read for the normaliser they imply. `bnpo` and `dapo`
+// are one here, because the count is always global.
+names!(Normaliser, "normaliser", {
+    TokenMean = "token-mean" | "bnpo" | "dapo",
+    SeqMeanTokenMean = "seq-mean-token-mean" | "grpo",
+    SeqMeanTokenSum = "seq-mean-token-sum",
+    FixedLength = "fixed-length" | "dr-grpo",
+    SeqMeanTokenSumNorm = "seq-mean-token-sum-norm",
+});
 
 /// Rows and tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,7 +59,8 @@ impl AddAssign for Count {
     }
 }
 
-/// Rows and tokens of an optimizer step by source, all of them and those with a signal. Counts of ranks add up.
+/// Rows and tokens of an optimizer step by source, all of them and those with a signal. Counts of ranks add
+/// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Every row that takes part.
@@ -129,6 +101,8 @@ pub enum CountedRows {
     Active,
 }
 
+names!(CountedRows, "choice of counted rows", { All = "all", Active = "active", });
+
 /// The denominator of a step, ready to divide.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Denominator {
@@ -163,8 +137,8 @@ impl Denominator {
         self.count
     }
 
-    /// `N` for the tokens of a row with `row_tokens` target tokens: its loss is `sum_t loss_t / N`. At least 1 where
-    /// nothing was counted, so never 0.
+    /// `N` for the tokens of a row with `row_tokens` target tokens: its loss is `sum_t loss_t / N`. At least
+    /// 1 where nothing was counted, so never 0.
     pub fn of_row(&self, row_tokens: usize) -> f64 {
         let rows = self.count.rows.max(1) as f64;
         match self.normaliser {
@@ -188,25 +162,6 @@ mod tests {
         Normaliser::FixedLength,
         Normaliser::SeqMeanTokenSumNorm,
     ];
-
-    #[test]
-    fn names_of_three_trainers() {
-        for normaliser in ALL {
-            assert_eq!(normaliser.as_str().parse(), Ok(normaliser));
-        }
-        let aliases = [
-            ("grpo", Normaliser::SeqMeanTokenMean),
-            ("bnpo", Normaliser::TokenMean),
-            ("dapo", Normaliser::TokenMean),
-            ("dr_grpo", Normaliser::FixedLength),
-            ("token_mean", Normaliser::TokenMean),
-        ];
-        for (name, normaliser) in aliases {
-            assert_eq!(name.parse(), Ok(normaliser));
-        }
-        let message = "mean".parse::<Normaliser>().unwrap_err().to_string();
-        assert!(message.contains("`mean`") && message.contains("token-mean"), "{message}");
-    }
 
     #[test]
     fn denominators_by_hand() {

@@ -2,13 +2,14 @@
 
 use crate::Error;
 
-/// Soft overlong punishment (DAPO, arXiv 2503.14476, eq. 13): nothing up to `max_length - buffer` tokens, then a
-/// linear penalty that reaches `-factor` at `max_length`, and `-factor` beyond.
+/// Soft overlong punishment (DAPO, arXiv 2503.14476, eq. 13): nothing up to `max_length - buffer` tokens,
+/// then a linear penalty that reaches `-factor` at `max_length`, and `-factor` beyond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftOverlong {
     /// Maximum completion length in tokens: 20480 in DAPO, 1280 in TRL's default.
     pub max_length: usize,
-    /// Width of the linear part in tokens: 4096 in DAPO, 256 in TRL's default. 0 punishes only beyond the maximum.
+    /// Width of the linear part in tokens: 4096 in DAPO, 256 in TRL's default. 0 punishes only beyond the
+    /// maximum.
     pub buffer: usize,
     /// Largest penalty: 1.
     pub factor: f64,
@@ -18,7 +19,8 @@ impl SoftOverlong {
     /// The number to add to the reward of a completion of `length` tokens: between `-factor` and 0.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when the buffer is longer than the maximum or the factor is negative or not finite.
+    /// [`Error::Parameter`] when the buffer is longer than the maximum or the factor is negative or not
+    /// finite.
     pub fn penalty(&self, length: usize) -> Result<f64, Error> {
         if !(self.factor >= 0.0 && self.factor.is_finite()) {
             let expected = "a finite number >= 0";
@@ -38,8 +40,8 @@ impl SoftOverlong {
     }
 }
 
-/// Overlong filtering (DAPO section 3.4; TRL's `mask_truncated_completions`): for each row, whether its tokens stay in
-/// the loss. A truncated row keeps its place in the group's statistics.
+/// Overlong filtering (DAPO section 3.4; TRL's `mask_truncated_completions`): for each row, whether its
+/// tokens stay in the loss. A truncated row keeps its place in the group's statistics.
 pub fn overlong_filter(truncated: &[bool]) -> Vec<bool> {
     truncated.iter().map(|cut| !cut).collect()
 }

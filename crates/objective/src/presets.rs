@@ -1,7 +1,7 @@
 //! The methods of the papers, each one as a value of [`Method`].
 //!
-//! The settings are those of the paper or of its published script, as the comment of each constructor says. Learning
-//! rates, batch sizes and data are not part of an objective; they are listed in the crate's README.
+//! The settings are those of the paper or of its published script, as the comment of each constructor says.
+//! Learning rates, batch sizes and data are not part of an objective; they are listed in the crate's README.
 
 use crate::advantage::{AdvantageConfig, Baseline, Scale, Singleton};
 use crate::method::{KeepGroups, Method, Parts, Signal, Signs, Treatment};
@@ -124,14 +124,14 @@ impl Method {
         Method::on_expert("dft", Rule::Dft)
     }
 
-    /// ASFT (arXiv 2509.23753): DFT plus `lambda KL(p_ref || p)` over the whole vocabulary; lambda 0.1 in the script,
-    /// 0.05 in its README.
+    /// ASFT (arXiv 2509.23753): DFT plus `lambda KL(p_ref || p)` over the whole vocabulary; lambda 0.1 in the
+    /// script, 0.05 in its README.
     pub fn asft(lambda: f64) -> Method {
         Method { reference_kl: lambda, ..Method::on_expert("asft", Rule::Dft) }
     }
 
-    /// PSFT (arXiv 2508.17784): `-min(r, 1.28)` on expert rows; the ratio is to the policy at the start of a batch,
-    /// of which several updates must be made, else it is SFT.
+    /// PSFT (arXiv 2508.17784): `-min(r, 1.28)` on expert rows; the ratio is to the policy at the start of a
+    /// batch, of which several updates must be made, else it is SFT.
     pub fn psft() -> Method {
         Method::on_expert("psft", Rule::Psft { eps_high: 0.28 })
     }
@@ -141,19 +141,20 @@ impl Method {
         Method::on_expert("eaft", Rule::Eaft { alpha: 1.0, scale: 3.0 })
     }
 
-    /// IDFT (arXiv 2602.12222) with its ramp at `lambda` (see [`crate::idft_ramp`]): 0 is DFT, 1 the full rule.
+    /// IDFT (arXiv 2602.12222) with its ramp at `lambda` (see [`crate::idft_ramp`]): 0 is DFT, 1 the full
+    /// rule.
     pub fn idft(lambda: f64) -> Method {
         Method::on_expert("idft", Rule::Idft { beta: 1.0, low: 0.1, high: 2.0, lambda })
     }
 
-    /// GFT as the paper writes it (arXiv 2604.14258, eq. 4, 5, 21): mixed baseline, DCR with tau 0.7 on all rows,
-    /// `p < tau`. The paper's group is 1 expert + 3 teacher + 4 own rows. eps and ddof are the code's.
+    /// GFT as the paper writes it (arXiv 2604.14258, eq. 4, 5, 21): mixed baseline, DCR with tau 0.7 on all
+    /// rows, `p < tau`. The paper's group is 1 expert + 3 teacher + 4 own rows. eps and ddof are the code's.
     pub fn gft_paper() -> Method {
         Method::on_group("gft-paper", Rule::Dcr { tau: 0.7, boundary: Boundary::Below })
     }
 
-    /// GFT as the published code runs it (commit 763384d): tau 0.1 with `p <= tau` rectified, ddof 1, eps 1e-6, a row
-    /// alone keeps its reward, token mean. Not reproduced: the code's mean of micro-batch means.
+    /// GFT as the published code runs it (commit 763384d): tau 0.1 with `p <= tau` rectified, ddof 1, eps
+    /// 1e-6, a row alone keeps its reward, token mean. Not reproduced: the code's mean of micro-batch means.
     pub fn gft_reference() -> Method {
         let mut method =
             Method::on_group("gft-reference", Rule::Dcr { tau: 0.1, boundary: Boundary::AtOrBelow });
@@ -161,9 +162,9 @@ impl Method {
         method
     }
 
-    /// GFT with the clipped ratio on the policy's own rows, DCR with tau 0.7 on demonstrations, and only rows with a
-    /// signal in the denominator. DCR on own rows is not unbiased: token weights break the score-function identity.
-    /// Not a paper's method: this crate's, and its settings may change.
+    /// GFT with the clipped ratio on the policy's own rows, DCR with tau 0.7 on demonstrations, and only rows
+    /// with a signal in the denominator. DCR on own rows is not unbiased: token weights break the
+    /// score-function identity. Not a paper's method: this crate's, and its settings may change.
     pub fn gft_stable() -> Method {
         let mut method = Method::gft_paper();
         method.name = "gft-stable";
@@ -173,8 +174,8 @@ impl Method {
         method
     }
 
-    /// GRPO (arXiv 2402.03300, eq. 3) on own rows: group advantage, clip 0.2, mean over rows of token means, no KL
-    /// (the paper's beta is 0.04; set [`Method::kl`]).
+    /// GRPO (arXiv 2402.03300, eq. 3) on own rows: group advantage, clip 0.2, mean over rows of token means,
+    /// no KL (the paper's beta is 0.04; set [`Method::kl`]).
     pub fn grpo() -> Method {
         Method {
             normaliser: Normaliser::SeqMeanTokenMean,
@@ -182,8 +183,8 @@ impl Method {
         }
     }
 
-    /// Dr. GRPO (arXiv 2503.20783): `r - mean` without the standard deviation, divided by rows times the maximum
-    /// completion length.
+    /// Dr. GRPO (arXiv 2503.20783): `r - mean` without the standard deviation, divided by rows times the
+    /// maximum completion length.
     pub fn dr_grpo() -> Method {
         let mut method = Method::on_policy("dr-grpo", Signal::Group, PPO_CLIP);
         method.advantage.scale = Scale::None;
@@ -191,8 +192,8 @@ impl Method {
         method
     }
 
-    /// DAPO (arXiv 2503.14476, eq. 8): clip 0.2 / 0.28, token mean, groups without variance dropped; dual clip 10 as
-    /// in its script. The soft overlong penalty is [`crate::SoftOverlong`].
+    /// DAPO (arXiv 2503.14476, eq. 8): clip 0.2 / 0.28, token mean, groups without variance dropped; dual
+    /// clip 10 as in its script. The soft overlong penalty is [`crate::SoftOverlong`].
     pub fn dapo() -> Method {
         let rule = Rule::RatioClip { eps_low: 0.2, eps_high: 0.28, dual_clip: Some(10.0) };
         Method { keep: KeepGroups::Varied, ..Method::on_policy("dapo", Signal::Group, rule) }
@@ -233,8 +234,9 @@ impl Method {
         Method::by_correctness("w-reinforce", lambda, -1.0)
     }
 
-    /// LUFFY (arXiv 2504.14945) as its script runs it: `r - mean` over the mixed group, policy shaping with gamma 0.1
-    /// on demonstrations, the unclipped ratio on own rows, summed and divided by the maximum completion length.
+    /// LUFFY (arXiv 2504.14945) as its script runs it: `r - mean` over the mixed group, policy shaping with
+    /// gamma 0.1 on demonstrations, the unclipped ratio on own rows, summed and divided by the maximum
+    /// completion length.
     pub fn luffy() -> Method {
         let mut method = Method::on_group("luffy", Rule::Luffy { gamma: 0.1 });
         method.sources.policy = treat(Signal::Group, Rule::Ratio);

@@ -17,10 +17,10 @@ pub(crate) fn log_ratio(at: &TokenPoint) -> f64 {
 
 /// `-min(r A, clip(r, 1 - eps_low, 1 + eps_high) A)`, and for `A < 0` at most `-dual_clip A`.
 ///
-/// For `A > 0` only the upper bound can bind: raising `p` further earns nothing. For `A < 0` only the lower one:
-/// lowering it further earns nothing; while a ratio that has run away upwards keeps its whole pull back, up to the
-/// dual clip. On a bound itself the gradient is the free one, as in torch's `clamp`. Where the limit of the
-/// log-ratio binds, the loss no longer moves with `log p` and the coefficient is 0.
+/// For `A > 0` only the upper bound can bind: raising `p` further earns nothing. For `A < 0` only the lower
+/// one: lowering it further earns nothing; while a ratio that has run away upwards keeps its whole pull back,
+/// up to the dual clip. On a bound itself the gradient is the free one, as in torch's `clamp`. Where the
+/// limit of the log-ratio binds, the loss no longer moves with `log p` and the coefficient is 0.
 pub(crate) fn clipped(
     advantage: f64,
     at: &TokenPoint,

@@ -1,10 +1,12 @@
 //! The token rules: from one log-probability to the coefficient of its gradient and to the loss it reports.
 //!
-//! Every rule is a function of one token. With `p = exp(log p)`, `r = p / p_old` and an advantage `A`, it gives
-//! a coefficient `c` such that `d loss / d log p = -A c`, and the loss that the method's paper writes down.
+//! Every rule is a function of one token. With `p = exp(log p)`, `r = p / p_old` and an advantage `A`, it
+//! gives a coefficient `c` such that `d loss / d log p = -A c`, and the loss that the method's paper writes
+//! down.
 //!
-//! Two kinds exist. In a *detached* rule the coefficient is a constant of the loss, `loss = -A sg(c) log p` (DFT,
-//! DCR, CISPO ...). In a *surrogate* the loss is a function of `p` and `c` its exact derivative (PPO, LUFFY).
+//! Two kinds exist. In a *detached* rule the coefficient is a constant of the loss, `loss = -A sg(c) log p`
+//! (DFT, DCR, CISPO ...). In a *surrogate* the loss is a function of `p` and `c` its exact derivative (PPO,
+//! LUFFY).
 
 use std::fmt;
 
@@ -30,9 +32,11 @@ pub enum Rule {
     Plain,
     /// `c = sg(p)`, loss `-A sg(p) log p`: DFT (arXiv 2508.05629).
     Dft,
-    /// `c = sg(p) if p < tau else 1`: dynamic coefficient rectification of GFT (arXiv 2604.14258, eq. 5 and 21).
+    /// `c = sg(p) if p < tau else 1`: dynamic coefficient rectification of GFT (arXiv 2604.14258, eq. 5 and
+    /// 21).
     Dcr {
-        /// Threshold tau: 0.7 in the paper, 0.1 in the published script. 0 switches the rule off, 1 makes it DFT.
+        /// Threshold tau: 0.7 in the paper, 0.1 in the published script. 0 switches the rule off, 1 makes it
+        /// DFT.
         tau: f64,
         /// The side of `p == tau`.
         boundary: Boundary,
@@ -60,7 +64,8 @@ pub enum Rule {
         /// Upper bound of the ratio itself (not of `r - 1`).
         eps_max: f64,
     },
-    /// Loss `-A min(r, 1 + eps_high)` for `A >= 0`: PSFT (arXiv 2508.17784); for `A < 0` the ratio is not clipped.
+    /// Loss `-A min(r, 1 + eps_high)` for `A >= 0`: PSFT (arXiv 2508.17784); for `A < 0` the ratio is not
+    /// clipped.
     Psft {
         /// Upper half-width: 0.28.
         eps_high: f64,
@@ -72,7 +77,8 @@ pub enum Rule {
     },
     /// `c = sg(p (1 - p))`: CHORD's phi (arXiv 2508.11408).
     Chord,
-    /// `c = sg(p^g)`, `g = 1 + lambda (clip(exp(-(log p + H) / beta), low, high) - 1)`: IDFT (arXiv 2602.12222).
+    /// `c = sg(p^g)`, `g = 1 + lambda (clip(exp(-(log p + H) / beta), low, high) - 1)`: IDFT (arXiv
+    /// 2602.12222).
     Idft {
         /// Temperature beta: 1.
         beta: f64,
@@ -83,7 +89,8 @@ pub enum Rule {
         /// Ramp: 0 is DFT, 1 the full rule; see [`crate::idft_ramp`].
         lambda: f64,
     },
-    /// `c = sg((H / scale)^alpha)` with `H` the entropy over the 20 most likely tokens: EAFT (arXiv 2601.02151).
+    /// `c = sg((H / scale)^alpha)` with `H` the entropy over the 20 most likely tokens: EAFT (arXiv
+    /// 2601.02151).
     Eaft {
         /// Power: 1. 0 is SFT.
         alpha: f64,
@@ -192,8 +199,8 @@ impl Rule {
         matches!(self, Rule::Idft { .. } | Rule::Eaft { .. })
     }
 
-    /// Name of the rule: `plain`, `dft`, `dcr`, `smooth-dcr`, `ratio`, `ratio-clip`, `cispo`, `psft`, `luffy`,
-    /// `chord`, `idft`, `eaft`.
+    /// Name of the rule: `plain`, `dft`, `dcr`, `smooth-dcr`, `ratio`, `ratio-clip`, `cispo`, `psft`,
+    /// `luffy`, `chord`, `idft`, `eaft`.
     pub fn name(&self) -> &'static str {
         match self {
             Rule::Plain => "plain",

@@ -1,7 +1,7 @@
 //! Learning-rate schedules as pure functions of the step, equal to those of transformers.
 //!
-//! The factor multiplies the peak learning rate. Steps count from 0: the first optimizer update uses the factor at step
-//! 0, which is 0 when there is a warm-up, as with `torch.optim.lr_scheduler.LambdaLR`.
+//! The factor multiplies the peak learning rate. Steps count from 0: the first optimizer update uses the
+//! factor at step 0, which is 0 when there is a warm-up, as with `torch.optim.lr_scheduler.LambdaLR`.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -130,8 +130,8 @@ impl fmt::Display for Decay {
 impl FromStr for Decay {
     type Err = Error;
 
-    /// Reads transformers' `lr_scheduler_type`: `constant`, `constant_with_warmup`, `linear`, `cosine` (half a wave)
-    /// and `cosine_with_min_lr` (half a wave down to a tenth).
+    /// Reads transformers' `lr_scheduler_type`: `constant`, `constant_with_warmup`, `linear`, `cosine` (half
+    /// a wave) and `cosine_with_min_lr` (half a wave down to a tenth).
     fn from_str(name: &str) -> Result<Self, Error> {
         match name.replace('-', "_").as_str() {
             "constant" => Ok(Decay::Constant),

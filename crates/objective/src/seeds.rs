@@ -1,7 +1,7 @@
 //! One row of a micro-batch: log-probabilities in, seeds of the backward pass and the loss out.
 //!
-//! The seed of a token is `d loss / d log p_t = -A c_t / N`, one `f32` for each token of the row. Everything between
-//! the `f32` input and the `f32` seed is computed in `f64`.
+//! The seed of a token is `d loss / d log p_t = -A c_t / N`, one `f32` for each token of the row. Everything
+//! between the `f32` input and the `f32` seed is computed in `f64`.
 
 use crate::error::same_length;
 use crate::rule::{Token, TokenPoint};
@@ -10,7 +10,8 @@ use crate::{Error, Rule, TokenSummary};
 /// Largest log-probability taken for rounding of a softmax rather than for an error.
 const LOGPROB_ROUNDING: f32 = 1e-3;
 
-/// The statistics of one row of `T` tokens. `logprobs` is always there; what else is read depends on the method.
+/// The statistics of one row of `T` tokens. `logprobs` is always there; what else is read depends on the
+/// method.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TokenInputs<'a> {
     /// `log p_t` of the row's tokens under the policy now, in nats, `[T]`. `-inf` is allowed, NaN is not.
@@ -23,7 +24,8 @@ pub struct TokenInputs<'a> {
     pub entropy: Option<&'a [f32]>,
     /// `KL(p_ref || p)` over the whole vocabulary in nats, for ASFT, `[T]`.
     pub reference_kl: Option<&'a [f32]>,
-    /// Which tokens count, `[T]`; all of them when absent. What stands at a token that does not count is not read.
+    /// Which tokens count, `[T]`; all of them when absent. What stands at a token that does not count is not
+    /// read.
     pub mask: Option<&'a [bool]>,
 }
 
@@ -75,8 +77,8 @@ pub(crate) fn statistic_at(name: &'static str, values: &[f32], token: usize) -> 
     if value.is_finite() { Ok(value) } else { Err(Error::Statistic { name, token, value }) }
 }
 
-/// Evaluates `rule` on every token of a row that counts and hands it to `visit` with its index and the log-ratio,
-/// where `old_logprobs` are there.
+/// Evaluates `rule` on every token of a row that counts and hands it to `visit` with its index and the
+/// log-ratio, where `old_logprobs` are there.
 ///
 /// # Errors
 /// [`Error::Missing`] when the rule needs an input that is absent; [`Error::Length`], [`Error::Logprob`] and
@@ -126,8 +128,8 @@ pub(crate) fn check_denominator(n: f64) -> Result<(), Error> {
 
 /// Seeds of one row under `rule`: `seeds[t] = -advantage c_t / n`, and 0 where a token does not count.
 ///
-/// `n` is the row's denominator ([`crate::Denominator::of_row`]). The loss in the returned summary is the row's share
-/// of the step's loss: shares add up over rows, micro-batches and ranks.
+/// `n` is the row's denominator ([`crate::Denominator::of_row`]). The loss in the returned summary is the
+/// row's share of the step's loss: shares add up over rows, micro-batches and ranks.
 ///
 /// ```
 /// use gft_objective::{Boundary, Rule, TokenInputs, token_seeds};

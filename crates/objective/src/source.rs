@@ -1,10 +1,8 @@
 //! Where a row comes from, and one value per origin.
 
-use std::fmt;
 use std::ops::{Index, IndexMut};
-use std::str::FromStr;
 
-use crate::Error;
+use crate::names::names;
 
 /// Origin of a completion within its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,44 +19,17 @@ impl Source {
     /// The three sources, in the order of the fields of [`BySource`].
     pub const ALL: [Source; 3] = [Source::Expert, Source::Teacher, Source::Policy];
 
-    /// The name used in files and metrics: `expert`, `teacher`, `policy`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Expert => "expert",
-            Source::Teacher => "teacher",
-            Source::Policy => "policy",
-        }
-    }
-
     /// True for rows the policy did not write itself (expert and teacher).
     pub fn is_demonstration(self) -> bool {
         self != Source::Policy
     }
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Source {
-    type Err = Error;
-
-    /// Reads `expert`, `teacher`, `policy`; `self` is an alias of `policy`.
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "expert" => Ok(Source::Expert),
-            "teacher" => Ok(Source::Teacher),
-            "policy" | "self" => Ok(Source::Policy),
-            _ => Err(Error::Unknown {
-                what: "source",
-                given: name.to_owned(),
-                known: "expert, teacher, policy".to_owned(),
-            }),
-        }
-    }
-}
+names!(Source, "source", {
+    Expert = "expert",
+    Teacher = "teacher",
+    Policy = "policy" | "self",
+});
 
 /// One value for each [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,15 +83,6 @@ impl<T> IndexMut<Source> for BySource<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_round_trip() {
-        for source in Source::ALL {
-            assert_eq!(source.as_str().parse(), Ok(source));
-        }
-        assert_eq!("self".parse(), Ok(Source::Policy));
-        assert!("student".parse::<Source>().is_err());
-    }
 
     #[test]
     fn each_source_has_its_own_place() {

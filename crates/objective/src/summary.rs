@@ -5,8 +5,9 @@ use std::ops::AddAssign;
 use crate::rule::{Mark, Token};
 use crate::{BySource, GroupAdvantages};
 
-/// Sums over tokens that count. A token carries a *signal* when the advantage of its row is not 0; the means of
-/// coefficients and clips are over those, so that they do not depend on whether rows without a signal were run.
+/// Sums over tokens that count. A token carries a *signal* when the advantage of its row is not 0; the means
+/// of coefficients and clips are over those, so that they do not depend on whether rows without a signal were
+/// run.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TokenSummary {
     /// Share of the loss of the step: `sum_t loss_t / N`.
@@ -184,6 +185,10 @@ mod tests {
         assert_eq!(both.ratio.max, 1.0_f64.exp());
         assert_eq!(both.ratio.mean_abs_log(), Some(2.0 / 3.0));
         assert_eq!(both.loss, up.loss + down.loss);
+        both += dual;
+        assert_eq!(both.ratio.min, (-1.0_f64).exp());
+        assert_eq!(both.ratio.max, 2.0_f64.exp());
+        assert_eq!(both.ratio.tokens, 7);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! The oracle is `tests/golden/objective/make.py`: the formulas of the papers with `.detach()`, in float64.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use gft_objective::{
     AdvantageConfig, Baseline, Boundary, BySource, Completion, CountedRows, Decay, Evaluation, Group,
     KeepGroups, KlEstimator, KlPenalty, Method, Parts, Rule, Scale, Schedule, Signal, Signs, Source, Step,
@@ -9,8 +11,8 @@ use gft_objective::{
 };
 use serde_json::Value;
 
-/// Relative tolerance of numbers that both sides compute in f64: a sum of some sixty terms, each a few roundings of
-/// 1.1e-16 off, and terms of both signs that cancel by less than a factor of ten.
+/// Relative tolerance of numbers that both sides compute in f64: a sum of some sixty terms, each a few
+/// roundings of 1.1e-16 off, and terms of both signs that cancel by less than a factor of ten.
 const F64_SUM: f64 = 1e-13;
 
 /// Relative tolerance of a gradient that is rounded to f32 at the end: half a unit in the last place is 6e-8.

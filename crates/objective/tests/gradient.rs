@@ -1,12 +1,12 @@
-//! The gradient against central differences in f64: with the coefficients held constant they agree, and where the
-//! coefficient is a detached function of the probability they must not agree without holding it.
+//! The gradient against central differences in f64: with the coefficients held constant they agree, and where
+//! the coefficient is a detached function of the probability they must not agree without holding it.
 
 use gft_objective::{Boundary, Rule, TokenInputs, TokenPoint, token_seeds};
 
 const STEP: f64 = 1e-5;
 
-/// Central differences with a step of 1e-5 err by `h^2 f''' / 6` (about 1e-9 for losses of this size) and by the
-/// rounding of the loss divided by h (1e-16 * 20 / 1e-5 = 2e-10).
+/// Central differences with a step of 1e-5 err by `h^2 f''' / 6` (about 1e-9 for losses of this size) and by
+/// the rounding of the loss divided by h (1e-16 * 20 / 1e-5 = 2e-10).
 const DIFFERENCE: f64 = 1e-8;
 
 const RULES: [Rule; 15] = [

@@ -1,5 +1,7 @@
 //! The identities between methods, bit for bit where they are identities, and the invariances of a step.
 
+#![allow(clippy::unwrap_used)]
+
 use gft_objective::{
     Baseline, Boundary, Completion, Evaluation, KeepGroups, Method, Normaliser, Row, Rule, Signal, Singleton,
     Source, Step, TokenInputs, evaluate, token_seeds,
@@ -8,7 +10,8 @@ use gft_objective::{
 const SOURCES: [Source; 4] = [Source::Expert, Source::Teacher, Source::Policy, Source::Policy];
 const LENGTHS: [usize; 4] = [5, 3, 7, 2];
 
-/// Deterministic numbers in [0, 1) without a generator: the fractional parts of multiples of the golden ratio.
+/// Deterministic numbers in [0, 1) without a generator: the fractional parts of multiples of the golden
+/// ratio.
 fn fraction(index: usize) -> f64 {
     (0.618_033_988_749_894_9 * (index + 1) as f64).fract()
 }

@@ -1,5 +1,7 @@
 //! Laws of advantages on random groups, ten thousand cases each.
 
+#![allow(clippy::unwrap_used)]
+
 use gft_objective::{AdvantageConfig, Baseline, Error, Group, Scale, Source, advantages};
 use proptest::prelude::*;
 
@@ -58,21 +60,23 @@ fn split(rows: &[(Source, Option<f64>)]) -> (Vec<Source>, Vec<Option<f64>>) {
 proptest! {
     #![proptest_config(config())]
 
-    /// Adding a number to every reward changes nothing. Shifts on the grid of the rewards, so that the rewards
-    /// themselves stay exact.
+    /// Adding a number to every reward changes nothing. Shifts on the grid of the rewards, so that the
+    /// rewards themselves stay exact.
     #[test]
     fn shift(rows in rows(), configuration in configuration(), eighths in -80..=80i32) {
         let (sources, rewards) = split(&rows);
         let shifted: Vec<_> = rewards.iter().map(|r| r.map(|r| r + f64::from(eighths) / 8.0)).collect();
         let before = compute(&configuration, &sources, &rewards);
         for (before, after) in before.iter().zip(compute(&configuration, &sources, &shifted)) {
-            // 1e-12: sums of sixteen numbers up to 12, rounded in the sixteenth digit, over a spread of at least 1/8.
+            // 1e-12: sums of sixteen numbers up to 12, rounded in the sixteenth digit, over a spread of at
+            // least 1/8.
             prop_assert!((before - after).abs() < 1e-12, "{before} {after}");
         }
     }
 
-    /// Multiplying every reward by a > 0 changes nothing once the scale is divided out (eps 0), and multiplies the
-    /// advantage otherwise. Where the own rows do not vary there is no scale to divide by, so the baseline is mixed.
+    /// Multiplying every reward by a > 0 changes nothing once the scale is divided out (eps 0), and
+    /// multiplies the advantage otherwise. Where the own rows do not vary there is no scale to divide by, so
+    /// the baseline is mixed.
     #[test]
     fn scale(rows in rows(), factor in 0.01..100.0f64) {
         let (sources, rewards) = split(&rows);
@@ -122,8 +126,8 @@ proptest! {
         }
     }
 
-    /// Advantages of a mixed group sum to 0, keep the order of the rewards, and are finite; their mean square is
-    /// 1 with ddof 0.
+    /// Advantages of a mixed group sum to 0, keep the order of the rewards, and are finite; their mean square
+    /// is 1 with ddof 0.
     #[test]
     fn centred_and_normalised(rows in rows()) {
         let (sources, rewards) = split(&rows);
