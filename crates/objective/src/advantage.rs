@@ -1,6 +1,7 @@
 //! Rewards of a group -> one advantage per row, in `f64`.
 //!
-//! `A_i = (r_i - baseline) / scale` (DeepSeekMath eq. 3, arXiv 2402.03300; GFT eq. 4, arXiv 2604.14258).
+//! `A_i = (r_i - baseline) / scale` (DeepSeekMath section 4.1.2, arXiv 2402.03300; GFT eq. 4, arXiv
+//! 2604.14258).
 //!
 //! Three things the published trainers leave to chance are decided here:
 //!

@@ -81,6 +81,14 @@ pub enum Error {
         /// The offending value.
         value: f64,
     },
+    /// The seed of a token does not fit into an `f32`.
+    #[error("the gradient of token {token} is {value}: advantage, ratio or KL are too large for an f32")]
+    Seed {
+        /// Index of the token in the slice.
+        token: usize,
+        /// The offending seed.
+        value: f32,
+    },
     /// A parameter of a method lies outside its range.
     #[error("{name} = {value} is out of range: expected {expected}")]
     Parameter {

@@ -9,7 +9,7 @@
 use crate::error::{in_range, same_length};
 use crate::names::names;
 use crate::rule::LOGPROB_FLOOR;
-use crate::seeds::{check_denominator, logprob_at};
+use crate::seeds::{check_denominator, check_seeds, logprob_at};
 use crate::{Error, TokenInputs, ratio::LOG_RATIO_LIMIT};
 
 /// Bound of the value in verl's `low_var_kl`.
@@ -84,6 +84,7 @@ impl KlPenalty {
             *seed = (f64::from(*seed) + self.beta * gradient / n) as f32;
             loss += self.beta * value / n;
         }
+        check_seeds(seeds)?;
         Ok(loss)
     }
 

@@ -49,6 +49,7 @@ mod schedule;
 mod seeds;
 mod source;
 mod summary;
+mod treatment;
 
 pub use advantage::{AdvantageConfig, Baseline, GroupAdvantages, Scale, Singleton, advantages};
 pub use error::Error;
@@ -56,7 +57,7 @@ pub use evaluate::{Completion, Evaluation, GroupEvaluation, RowEvaluation, Step,
 pub use group::{EQUAL_WITHIN, Group, GroupStatistics, MAX_REWARD, Reward};
 pub use guard::{CEILING, Decision, GuardConfig, GuardHistory, Reason, SpikeRule, decide};
 pub use kl::{KlEstimator, KlPenalty};
-pub use method::{Denominators, KeepGroups, Method, Parts, Row, RowLoss, Signal, Signs, Treatment};
+pub use method::{Denominators, KeepGroups, Method, Parts, Row, RowLoss};
 pub use mixing::{ChordMu, HptChoice, hpt_gate, idft_ramp};
 pub use normaliser::{Count, CountedRows, Counts, Denominator, Normaliser};
 pub use overlong::{SoftOverlong, overlong_filter};
@@ -66,3 +67,9 @@ pub use schedule::{Decay, Schedule, Warmup};
 pub use seeds::{TokenInputs, token_seeds};
 pub use source::{BySource, Source};
 pub use summary::{RatioSummary, TokenSummary, frac_reward_zero_std};
+pub use treatment::{Signal, Signs, Treatment};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

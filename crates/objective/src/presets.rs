@@ -4,8 +4,9 @@
 //! Learning rates, batch sizes and data are not part of an objective; they are listed in the crate's README.
 
 use crate::advantage::{AdvantageConfig, Baseline, Scale, Singleton};
-use crate::method::{KeepGroups, Method, Parts, Signal, Signs, Treatment};
+use crate::method::{KeepGroups, Method, Parts};
 use crate::normaliser::{CountedRows, Normaliser};
+use crate::treatment::{Signal, Signs, Treatment};
 use crate::{Boundary, BySource, Error, Rule};
 
 /// The clip of PPO and GRPO: 0.2 on both sides.
@@ -284,6 +285,14 @@ mod tests {
         assert_eq!(Method::named("gft").unwrap(), Method::gft_paper());
         let message = Method::named("gtf").unwrap_err().to_string();
         assert!(message.contains("`gtf`") && message.contains("gft-paper"), "{message}");
+    }
+
+    #[test]
+    fn every_preset_has_an_entry_in_the_readme() {
+        let readme = include_str!("../README.md");
+        for name in Method::names() {
+            assert!(readme.contains(&format!("**`{name}`**")), "{name}");
+        }
     }
 
     #[test]

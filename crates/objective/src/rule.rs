@@ -8,8 +8,6 @@
 //! (DFT, DCR, CISPO ...). In a *surrogate* the loss is a function of `p` and `c` its exact derivative (PPO,
 //! LUFFY).
 
-use std::fmt;
-
 use crate::error::in_range;
 use crate::{Error, ratio};
 
@@ -255,32 +253,6 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
-    /// The name with the parameters, as in `dcr(p < 0.7)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name();
-        match self {
-            Rule::Plain | Rule::Dft | Rule::Ratio | Rule::Chord => f.write_str(name),
-            Rule::Dcr { tau, boundary: Boundary::Below } => write!(f, "{name}(p < {tau})"),
-            Rule::Dcr { tau, boundary: Boundary::AtOrBelow } => write!(f, "{name}(p <= {tau})"),
-            Rule::SmoothDcr { tau } => write!(f, "{name}(min(1, p/{tau}))"),
-            Rule::RatioClip { eps_low, eps_high, dual_clip: None } => {
-                write!(f, "{name}(1-{eps_low}, 1+{eps_high})")
-            }
-            Rule::RatioClip { eps_low, eps_high, dual_clip: Some(c) } => {
-                write!(f, "{name}(1-{eps_low}, 1+{eps_high}, dual {c})")
-            }
-            Rule::Cispo { eps_max } => write!(f, "{name}(r <= {eps_max})"),
-            Rule::Psft { eps_high } => write!(f, "{name}(r <= 1+{eps_high})"),
-            Rule::Luffy { gamma } => write!(f, "{name}(gamma {gamma})"),
-            Rule::Idft { beta, low, high, lambda } => {
-                write!(f, "{name}(beta {beta}, {low} to {high}, lambda {lambda})")
-            }
-            Rule::Eaft { alpha, scale } => write!(f, "{name}(alpha {alpha}, scale {scale})"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,14 +364,5 @@ mod tests {
             assert!(matches!(error, Error::Parameter { name, .. } if name == parameter), "{rule}: {error}");
         }
         assert_eq!(clip(0.2, 0.28, Some(10.0)).validate(), Ok(()));
-    }
-
-    #[test]
-    fn rules_print_their_parameters() {
-        assert_eq!(Rule::Dcr { tau: 0.7, boundary: Boundary::Below }.to_string(), "dcr(p < 0.7)");
-        assert_eq!(
-            Rule::RatioClip { eps_low: 0.2, eps_high: 0.28, dual_clip: Some(10.0) }.to_string(),
-            "ratio-clip(1-0.2, 1+0.28, dual 10)"
-        );
     }
 }

@@ -121,6 +121,12 @@ pub(crate) fn seed(g: f64, n: f64) -> f32 {
     if g == 0.0 { 0.0 } else { (-g / n) as f32 }
 }
 
+/// Checks that every seed is finite.
+pub(crate) fn check_seeds(seeds: &[f32]) -> Result<(), Error> {
+    let bad = seeds.iter().enumerate().find(|(_, seed)| !seed.is_finite());
+    bad.map_or(Ok(()), |(token, value)| Err(Error::Seed { token, value: *value }))
+}
+
 /// Checks that `n` can be divided by.
 pub(crate) fn check_denominator(n: f64) -> Result<(), Error> {
     if n > 0.0 && n.is_finite() { Ok(()) } else { Err(Error::Denominator { value: n }) }
@@ -147,7 +153,7 @@ pub(crate) fn check_denominator(n: f64) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Missing`] when the rule needs `old_logprobs` or `entropy`; [`Error::Length`] when slices differ;
 /// [`Error::Logprob`] for NaN or a positive log-probability at a token that counts; [`Error::Statistic`],
-/// [`Error::Advantage`] and [`Error::Denominator`] for numbers that are not finite.
+/// [`Error::Advantage`], [`Error::Denominator`] and [`Error::Seed`] for numbers that are not finite.
 pub fn token_seeds(
     rule: &Rule,
     advantage: f64,
@@ -165,6 +171,7 @@ pub fn token_seeds(
         }
         summary.add(advantage, token, log_ratio, n);
     })?;
+    check_seeds(seeds)?;
     Ok(summary)
 }
 
@@ -246,6 +253,13 @@ mod tests {
             token_seeds(&DCR, 1.0, &bare, 1.0, &mut []),
             Err(Error::Length { what: "seeds", .. })
         ));
+    }
+
+    #[test]
+    fn a_seed_beyond_f32_is_an_error() {
+        let inputs =
+            TokenInputs { logprobs: &[-1.0, -1.0], mask: Some(&[false, true]), ..Default::default() };
+        assert_eq!(run(&Rule::Plain, 1e60, &inputs), Err(Error::Seed { token: 1, value: f32::NEG_INFINITY }));
     }
 
     #[test]

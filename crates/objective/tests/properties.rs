@@ -83,12 +83,13 @@ proptest! {
         let scaled: Vec<_> = rewards.iter().map(|r| r.map(|r| r * factor)).collect();
         let normalised = AdvantageConfig { eps: 0.0, ..Default::default() };
         let plain = AdvantageConfig { scale: Scale::None, ..Default::default() };
-        let compared = compute(&normalised, &sources, &rewards).into_iter().zip(compute(&normalised, &sources, &scaled));
-        for (before, after) in compared {
+        let (before, after) = (compute(&normalised, &sources, &rewards), compute(&normalised, &sources, &scaled));
+        for (before, after) in before.iter().zip(after) {
             // 1e-12: as for the shift.
             prop_assert!((before - after).abs() < 1e-12, "{before} {after}");
         }
-        for (before, after) in compute(&plain, &sources, &rewards).iter().zip(compute(&plain, &sources, &scaled)) {
+        let (before, after) = (compute(&plain, &sources, &rewards), compute(&plain, &sources, &scaled));
+        for (before, after) in before.iter().zip(after) {
             prop_assert!((before * factor - after).abs() < 1e-12 * factor, "{before} {after}");
         }
     }
@@ -100,7 +101,8 @@ proptest! {
         let with = AdvantageConfig { eps, ..Default::default() };
         let without = AdvantageConfig { eps: 0.0, ..Default::default() };
         let group = [Group { sources: &sources, rewards: &rewards }];
-        let (with, without) = (advantages(&with, &group).unwrap().remove(0), advantages(&without, &group).unwrap().remove(0));
+        let with = advantages(&with, &group).unwrap().remove(0);
+        let without = advantages(&without, &group).unwrap().remove(0);
         let std = with.statistics.std;
         for (with, without) in with.advantages.iter().zip(&without.advantages) {
             prop_assert!((with * (std + eps) - without * std).abs() < 1e-12);
@@ -146,10 +148,14 @@ proptest! {
 
     /// All equal, up to the noise of f32 arithmetic: exactly 0, under every configuration.
     #[test]
-    fn equal_rewards(value in -100.0..100.0f64, noise in prop::collection::vec((source(), -1..=1i8), 1..16), configuration in configuration()) {
+    fn equal_rewards(
+        value in -100.0..100.0f64,
+        noise in prop::collection::vec((source(), -1..=1i8), 1..16),
+        configuration in configuration(),
+    ) {
         let sources: Vec<_> = noise.iter().map(|(source, _)| *source).collect();
-        let rewards: Vec<_> =
-            noise.iter().map(|(_, ulps)| Some(value * (1.0 + f64::from(*ulps) * f64::from(f32::EPSILON)))).collect();
+        let ulp = f64::from(f32::EPSILON);
+        let rewards: Vec<_> = noise.iter().map(|(_, ulps)| Some(value * (1.0 + f64::from(*ulps) * ulp))).collect();
         for advantage in compute(&configuration, &sources, &rewards) {
             prop_assert_eq!(advantage, 0.0);
         }
