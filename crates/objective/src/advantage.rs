@@ -130,8 +130,8 @@ pub fn advantages(config: &AdvantageConfig, groups: &[Group<'_>]) -> Result<Vec<
     advantages_among(config, groups, BySource { expert: true, teacher: true, policy: true })
 }
 
-/// As [`advantages`], where only the sources marked in `part` belong to the group: rows of the others enter
-/// no statistic and have advantage 0.
+/// As [`advantages`], where only the rows of the sources marked in `part` enter the statistics. What the other
+/// rows get is for the caller to replace.
 pub(crate) fn advantages_among(
     config: &AdvantageConfig,
     groups: &[Group<'_>],
@@ -178,8 +178,8 @@ impl AdvantageConfig {
         let rows = group.sources.iter().zip(group.rewards);
         let advantages = rows
             .map(|(source, reward)| match reward {
-                Some(reward) if part[*source] => self.of_row(*reward, &references[*source], batch),
-                _ => 0.0,
+                Some(reward) => self.of_row(*reward, &references[*source], batch),
+                None => 0.0,
             })
             .collect();
         GroupAdvantages { statistics, advantages, kept: true }

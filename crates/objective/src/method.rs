@@ -290,6 +290,10 @@ mod tests {
         let groups = group(&[Policy; 2], &rewards);
         assert!(!Method::dapo().advantages(&groups).unwrap()[0].kept);
         assert!(Method::grpo().advantages(&groups).unwrap()[0].kept);
+        // Rows of a dropped group have no advantage, even where the reward alone would give one.
+        let psr = Method { keep: KeepGroups::Varied, ..Method::psr() };
+        assert_eq!(psr.advantages(&groups).unwrap()[0].advantages, [0.0, 0.0]);
+        assert_eq!(Method::psr().advantages(&groups).unwrap()[0].advantages, [1.0, 1.0]);
     }
 
     #[test]
