@@ -8,6 +8,7 @@
 mod encode;
 mod error;
 mod order;
+mod pack;
 mod read;
 mod row;
 mod template;
@@ -19,6 +20,7 @@ pub use encode::{
 };
 pub use error::DataError;
 pub use order::Order;
+pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
 pub use read::{
     BadRows, ColumnMap, Dataset, Dropped, GoldRule, Layout, ReadOptions, SolutionAsExpert, find_gold,
 };
