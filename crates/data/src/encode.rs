@@ -6,6 +6,7 @@
 
 mod boundary;
 mod conversation;
+mod stop_config;
 mod turn_end;
 
 use crate::template::RenderOptions;
@@ -243,7 +244,7 @@ impl Encoder {
     /// # Errors
     /// As [`Self::prompt`] and [`Self::completion`].
     pub fn row(&self, row: &Row) -> Result<Encode<EncodedRow>> {
-        if let Some(messages) = self.whole_conversation(row) {
+        if let Some(messages) = self.whole_conversation(row)? {
             return self.conversation_row(row, &messages);
         }
         let prompt = self.prompt_text(row)?;
@@ -351,7 +352,11 @@ impl Encoder {
         let limit = self.completion_limit(prompt.ids.len());
         let truncated = ids.len() > limit;
         ids.truncate(limit);
-        let supervised = vec![true; ids.len()];
+        let mut supervised = vec![true; ids.len()];
+        if let (true, Some(first)) = (prompt.ids.is_empty(), supervised.first_mut()) {
+            // Nothing stands before it to predict it from.
+            *first = false;
+        }
         self.check_bos(row, &ids)?;
         check_supervised(row, &supervised)?;
         Ok(EncodedCompletion { ids, supervised, truncated, boundary_merged })

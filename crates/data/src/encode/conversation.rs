@@ -6,19 +6,19 @@ use std::ops::Range;
 
 impl Encoder {
     /// The conversation to be learned as a whole, if the options and the row say so.
-    pub(super) fn whole_conversation(&self, row: &Row) -> Option<Vec<Message>> {
+    pub(super) fn whole_conversation(&self, row: &Row) -> Result<Option<Vec<Message>>> {
         if !self.options.all_turns || row.expert.len() != 1 || !row.teachers.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let mut messages = self.messages(row).ok()??;
+        let Some(mut messages) = self.messages(row)? else { return Ok(None) };
         if !messages.iter().any(|m| m.role() == "assistant") {
-            return None;
+            return Ok(None);
         }
         match row.expert[0].messages.as_slice() {
             [] => messages.push(Message::assistant(&row.expert[0].content)),
             turn => messages.extend_from_slice(turn),
         }
-        Some(messages)
+        Ok(Some(messages))
     }
 
     /// A conversation as a prompt (up to the first learned token) and a completion whose mask leaves out the other
@@ -46,8 +46,25 @@ impl Encoder {
             tokens.ids.push(self.turn_end.id);
             supervised.push(true);
         }
+        if let Some(bos) =
+            self.leading_bos.filter(|bos| self.template.is_plain() && tokens.ids.first() != Some(bos))
+        {
+            tokens.ids.insert(0, bos);
+            supervised.insert(0, false);
+        }
+        if let Some(first) = supervised.first_mut() {
+            // Nothing stands before it to predict it from.
+            *first = false;
+        }
         self.check_bos(row, &tokens.ids)?;
         check_supervised(row, &supervised)?;
+        let stops = self.stop_ids();
+        if !tokens.ids.iter().zip(&supervised).any(|(id, &learned)| learned && stops.contains(id)) {
+            return Err(encode_error(
+                row,
+                "no end of a turn is learned: the template's marks leave it out, so the model would not stop",
+            ));
+        }
         let split = supervised.iter().position(|&s| s).unwrap_or(0);
         if let Some(limit) = self.prompt_limit(split) {
             return Ok(Encode::PromptTooLong { tokens: split, limit });

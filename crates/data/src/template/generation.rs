@@ -18,14 +18,16 @@ pub(super) fn rewrite(source: &str) -> (String, bool) {
     while let Some(start) = source_tag(rest) {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
-        // A comment is skipped as a whole; in it a tag means nothing.
-        if rest.starts_with("{#") {
-            let end = rest.find("#}").map_or(rest.len(), |i| i + 2);
+        // In a comment or an expression a tag means nothing.
+        if !rest.starts_with("{%") {
+            let end =
+                if rest.starts_with("{#") { rest.find("#}").map(|i| i + 2) } else { tag_end(rest, "}}") };
+            let end = end.unwrap_or(rest.len());
             out.push_str(&rest[..end]);
             rest = &rest[end..];
             continue;
         }
-        let Some(end) = tag_end(rest) else { break };
+        let Some(end) = tag_end(rest, "%}") else { break };
         let tag = &rest[..end];
         let inner = &tag[2..tag.len() - 2];
         let (left, inner) = inner.strip_prefix(['-', '+']).map_or(("", inner), |i| (&tag[2..3], i));
@@ -51,16 +53,13 @@ pub(super) fn rewrite(source: &str) -> (String, bool) {
     (out, found)
 }
 
-/// Byte place of the next block tag or comment.
+/// Byte place of the next block tag, comment or expression.
 fn source_tag(text: &str) -> Option<usize> {
-    match (text.find("{%"), text.find("{#")) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    ["{%", "{#", "{{"].into_iter().filter_map(|open| text.find(open)).min()
 }
 
-/// Byte length of the tag at the start of `text`, with string literals skipped.
-fn tag_end(text: &str) -> Option<usize> {
+/// Byte length of the tag at the start of `text` with its closing `close`, string literals skipped.
+fn tag_end(text: &str, close: &str) -> Option<usize> {
     let mut quote = None;
     let mut escaped = false;
     for (i, c) in text.char_indices().skip(2) {
@@ -70,7 +69,7 @@ fn tag_end(text: &str) -> Option<usize> {
             Some(q) if c == q => quote = None,
             Some(_) => {}
             None if c == '"' || c == '\'' => quote = Some(c),
-            None if text[i..].starts_with("%}") => return Some(i + 2),
+            None if text[i..].starts_with(close) => return Some(i + close.len()),
             None => {}
         }
     }
