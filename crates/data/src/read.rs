@@ -3,15 +3,20 @@
 
 mod answer;
 mod convert;
+mod folder;
+mod format;
 mod layout;
 mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use crate::{DataError, Result, Row};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use answer::{GoldRule, find_gold};
-use convert::Converter;
+use convert::{Converter, Counts};
 pub use layout::{ColumnMap, Layout};
 use lines::LineStore;
 
@@ -69,6 +74,7 @@ pub struct Dataset {
     parts: Vec<Part>,
     /// Rows before each part, and behind the last.
     starts: Vec<u64>,
+    left_out: Vec<PathBuf>,
     dropped: Vec<Dropped>,
     gold: BTreeMap<GoldRule, u64>,
     without_gold: u64,
@@ -79,6 +85,7 @@ pub struct Dataset {
 #[derive(Debug)]
 struct Part {
     path: PathBuf,
+    format: String,
     lines: LineStore,
     converter: Converter,
 }
@@ -93,6 +100,7 @@ impl Dataset {
         let mut set = Self {
             parts: Vec::new(),
             starts: vec![0],
+            left_out: Vec::new(),
             dropped: Vec::new(),
             gold: BTreeMap::new(),
             without_gold: 0,
@@ -100,9 +108,11 @@ impl Dataset {
             teachers: 0,
         };
         for path in paths {
-            for file in lines::files(path.as_ref(), options.split.as_deref())? {
+            let files = folder::files(path.as_ref(), options.split.as_deref())?;
+            for file in files.read {
                 set.add(&file, options)?;
             }
+            set.left_out.extend(files.left_out);
         }
         if set.is_empty() {
             let names: Vec<String> = paths.iter().map(|p| p.as_ref().display().to_string()).collect();
@@ -159,12 +169,16 @@ impl Dataset {
     pub fn description(&self) -> String {
         let mut text = String::new();
         for (part, rows) in self.parts.iter().zip(self.starts.windows(2)) {
-            let (path, format) = (part.path.display(), part.lines.format());
+            let (path, format) = (part.path.display(), &part.format);
             text.push_str(&format!(
                 "{path}: {format}, {}, {} rows\n",
                 part.converter.description(),
                 rows[1] - rows[0]
             ));
+        }
+        if !self.left_out.is_empty() {
+            let names: Vec<String> = self.left_out.iter().map(|p| p.display().to_string()).collect();
+            text.push_str(&format!("left out, other splits: {}\n", names.join(", ")));
         }
         let rules: Vec<String> = self.gold.iter().map(|(rule, n)| format!("{n} from {rule}")).collect();
         let found = if rules.is_empty() { "none".to_string() } else { rules.join(", ") };
@@ -184,42 +198,45 @@ impl Dataset {
     }
 
     fn add(&mut self, path: &Path, options: &ReadOptions) -> Result<()> {
-        let mut lines = LineStore::open(path)?;
+        let (mut lines, format) = format::open(path)?;
         let samples = lines.sample(64)?;
-        if samples.is_empty() && lines.is_empty() {
-            return Ok(());
+        if samples.is_empty() {
+            return Err(DataError::file(path, "no rows in this file"));
         }
         let converter = Converter::detect(path, &samples, options)?;
-        let mut good = Vec::new();
-        lines.scan(|line, bytes| {
-            match converter.row(path, line, bytes) {
-                Ok((row, rule)) => {
-                    match rule {
-                        Some(rule) => *self.gold.entry(rule).or_default() += 1,
-                        None => self.without_gold += 1,
+        lines.scan(|batch| {
+            // Only the counts are kept, so that memory does not grow with the file.
+            let judged: Vec<_> =
+                batch.par_iter().map(|(line, bytes)| converter.judge(path, *line, bytes)).collect();
+            let mut good = Vec::with_capacity(judged.len());
+            for ((line, _), judged) in batch.iter().zip(judged) {
+                good.push(judged.is_ok());
+                match judged {
+                    Ok(counts) => self.count(counts),
+                    Err(reason) if options.bad_rows == BadRows::Error => {
+                        let message = format!(
+                            "{reason} (bad rows can be dropped and counted with bad_rows = \"drop\")"
+                        );
+                        return Err(DataError::Row { path: path.to_path_buf(), line: *line, message });
                     }
-                    self.experts += row.expert.len() as u64;
-                    self.teachers += row.teachers.len() as u64;
-                    good.push(true);
-                }
-                Err(reason) if options.bad_rows == BadRows::Error => {
-                    let message =
-                        format!("{reason} (bad rows can be dropped and counted with bad_rows = \"drop\")");
-                    return Err(DataError::Row { path: path.to_path_buf(), line, message });
-                }
-                Err(reason) => {
-                    self.dropped.push(Dropped { path: path.to_path_buf(), line, reason });
-                    good.push(false);
+                    Err(reason) => {
+                        self.dropped.push(Dropped { path: path.to_path_buf(), line: *line, reason })
+                    }
                 }
             }
-            Ok(())
+            Ok(good)
         })?;
-        lines.keep(&good);
         self.starts.push(self.len() + lines.len());
-        self.parts.push(Part { path: path.to_path_buf(), lines, converter });
+        self.parts.push(Part { path: path.to_path_buf(), format, lines, converter });
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests;
+    fn count(&mut self, counts: Counts) {
+        match counts.gold {
+            Some(rule) => *self.gold.entry(rule).or_default() += 1,
+            None => self.without_gold += 1,
+        }
+        self.experts += counts.experts;
+        self.teachers += counts.teachers;
+    }
+}

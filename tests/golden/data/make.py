@@ -12,6 +12,8 @@ import datetime
 import json
 import pathlib
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import transformers.utils.chat_template_utils as chat_utils
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -174,6 +176,17 @@ def chat_cases():
     return cases
 
 
+def parquet_files():
+    """The schema of verl's preprocessing, and conversations, each with another compression."""
+    verl = [{"data_source": "openai/gsm8k", "prompt": [user(row["question"] + " Let's think step by step.")], "ability": "math",
+             "reward_model": {"style": "rule", "ground_truth": row["answer"].split("#### ")[1]},
+             "extra_info": {"split": "train", "index": i, "answer": row["answer"], "question": row["question"]}}
+            for i, row in enumerate(ROWS[:4])]
+    pq.write_table(pa.Table.from_pylist(verl), HERE / "rows/verl.parquet", compression="snappy")
+    chats = [{"messages": [user(row["question"]), model(row["answer"])], "score": 0.5, "raw": b"ab"} for row in ROWS[:3]]
+    pq.write_table(pa.Table.from_pylist(chats), HERE / "rows/messages-zstd.parquet", compression="zstd", row_group_size=2)
+
+
 def write(name, value):
     lines = ",\n".join(json.dumps(v, ensure_ascii=False) for v in value)
     (HERE / name).write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")
@@ -187,6 +200,7 @@ if __name__ == "__main__":
     byte_level(HERE / "tokenizers/plain", bos=False)
     byte_level(HERE / "tokenizers/bos", bos=True)
     pieces(HERE / "tokenizers/pieces")
+    parquet_files()
     write("tokens.json", token_cases(["plain", "bos", "pieces", "written"]))
     write("templates.json", template_cases(sorted(p.stem for p in (HERE / "templates").glob("*.jinja"))))
     write("chats.json", chat_cases())

@@ -8,6 +8,14 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::path::Path;
 
+/// What one row brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub gold: Option<GoldRule>,
+    pub experts: u64,
+    pub teachers: u64,
+}
+
 type Converted<T> = std::result::Result<T, String>;
 
 /// Reads rows of one file.
@@ -15,6 +23,8 @@ type Converted<T> = std::result::Result<T, String>;
 pub(super) struct Converter {
     layout: Layout,
     columns: ColumnMap,
+    /// Columns of the first rows that no role uses; they go to reward functions.
+    others: Vec<String>,
     mapped: bool,
     solution_as_expert: SolutionAsExpert,
     strip_calculator: bool,
@@ -57,8 +67,15 @@ impl Converter {
                 return Err(DataError::file(path, message));
             }
         }
+        let used: Vec<&str> = columns.named().iter().filter_map(|(_, name)| name.split('.').next()).collect();
+        let mut others: Vec<String> = Vec::new();
+        for name in rows.iter().flat_map(|row| row.keys()).filter(|name| !used.contains(&name.as_str())) {
+            if !others.contains(name) {
+                others.push(name.clone());
+            }
+        }
         let ReadOptions { solution_as_expert, strip_calculator, .. } = *options;
-        Ok(Self { layout, columns, mapped, solution_as_expert, strip_calculator })
+        Ok(Self { layout, columns, others, mapped, solution_as_expert, strip_calculator })
     }
 
     pub fn description(&self) -> String {
@@ -69,7 +86,18 @@ impl Converter {
             Layout::PromptCompletion => " (text prompts are continued as they stand)",
             _ => "",
         };
-        format!("{}{mapped} [{}]{presented}", self.layout, map.join(", "))
+        let others = if self.others.is_empty() {
+            String::new()
+        } else {
+            format!(", other columns {}", self.others.join(" "))
+        };
+        format!("{}{mapped} [{}]{presented}{others}", self.layout, map.join(", "))
+    }
+
+    /// Whether a line is a usable row.
+    pub fn judge(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<Counts> {
+        let (row, gold) = self.row(path, line, bytes)?;
+        Ok(Counts { gold, experts: row.expert.len() as u64, teachers: row.teachers.len() as u64 })
     }
 
     /// The row of one line, and where its gold answer was found.
@@ -83,18 +111,18 @@ impl Converter {
         let mut expert = self.completions(&object, self.columns.expert.as_deref(), "expert")?;
         expert.extend(turn);
         let teachers = self.completions(&object, self.columns.teachers.as_deref(), "teachers")?;
-        let solution = self.text_at(&object, self.columns.solution.as_deref())?.map(|s| self.clean(&s));
+        let solutions = self.texts_at(&object, self.columns.solution.as_deref())?;
+        let solution = solutions.first().cloned();
         let stated = self.text_at(&object, self.columns.answer.as_deref())?;
         let (gold, rule) = match (stated, &solution) {
             (Some(gold), _) => (Some(gold), Some(GoldRule::Column)),
             (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
             (None, None) => (None, None),
         };
-        if let Some(solution) = &solution
-            && expert.is_empty()
-            && self.is_demonstration(solution, gold.as_deref())
-        {
-            expert.push(Completion::text(solution));
+        if expert.is_empty() {
+            let worked =
+                solutions.into_iter().filter(|solution| self.is_demonstration(solution, gold.as_deref()));
+            expert = worked.map(Completion::text).collect();
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
         let id = match id {
@@ -231,17 +259,36 @@ impl Converter {
         if self.strip_calculator { strip_calculator(text) } else { text.to_string() }
     }
 
+    /// A solution, or several of the same problem.
+    fn texts_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Vec<String>> {
+        if let Some(name) = name
+            && let Some(Value::Array(list)) = at(row, name)
+        {
+            let text = |v: &Value| v.as_str().map(|s| self.clean(s));
+            return list
+                .iter()
+                .map(|v| text(v).ok_or_else(|| format!("column {name:?}: a list of {}", kind(v))))
+                .collect();
+        }
+        Ok(self.text_at(row, name)?.map(|text| self.clean(&text)).into_iter().collect())
+    }
+
     /// Text of a column; numbers and booleans as JSON writes them.
     fn text_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Option<String>> {
         let Some((name, value)) = name.and_then(|name| Some((name, at(row, name)?))) else { return Ok(None) };
         match value {
             Value::String(text) => Ok(Some(text.clone())),
             Value::Number(_) | Value::Bool(_) => Ok(Some(value.to_string())),
-            Value::Array(list) if list.len() == 1 => match &list[0] {
-                Value::String(text) => Ok(Some(text.clone())),
-                Value::Number(n) => Ok(Some(n.to_string())),
-                other => Err(format!("column {name:?} must be text, not a list of {}", kind(other))),
-            },
+            // Several values of one answer, as OlympiadBench has them.
+            Value::Array(list) => {
+                let text = |v: &Value| match v {
+                    Value::String(text) => Ok(text.clone()),
+                    Value::Number(n) => Ok(n.to_string()),
+                    other => Err(format!("column {name:?} must be text, not a list of {}", kind(other))),
+                };
+                let texts = list.iter().map(text).collect::<Converted<Vec<_>>>()?;
+                Ok(Some(texts.join(", ")).filter(|text| !text.is_empty()))
+            }
             other => Err(format!("column {name:?} must be text, not {}", kind(other))),
         }
     }

@@ -41,6 +41,8 @@ pub enum Layout {
     QuestionAnswer,
     /// `prompt`, `completion`.
     PromptCompletion,
+    /// `prompt`, `chosen`, `rejected`: the chosen one as expert, the rejected one as teacher.
+    Preference,
     /// `prompt`, `solution` or `answer`.
     PromptSolution,
     /// `instruction`, `input`?, `output`.
@@ -67,6 +69,7 @@ impl fmt::Display for Layout {
             Self::ProblemSolution => "problem/solution",
             Self::QuestionAnswer => "question/answer",
             Self::PromptCompletion => "prompt/completion",
+            Self::Preference => "preference (prompt, chosen as expert, rejected as teacher)",
             Self::PromptSolution => "prompt/solution",
             Self::Alpaca => "alpaca (instruction, input, output)",
             Self::QueryResponse => "query/response",
@@ -132,6 +135,10 @@ impl Layout {
                 ..named("prompt")
             };
             return is(Layout::PromptCompletion, columns);
+        }
+        if has("prompt") && has("chosen") && has("rejected") {
+            let columns = ColumnMap { expert: some("chosen"), teachers: some("rejected"), ..named("prompt") };
+            return is(Layout::Preference, columns);
         }
         if has("prompt") && solution.is_some() {
             return is(Layout::PromptSolution, ColumnMap { answer: answer(), solution, ..named("prompt") });
