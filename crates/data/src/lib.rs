@@ -1,1 +1,32 @@
-//! Placeholder, written next.
+//! Rows, prompts and tokens: everything between a file on disk and the token ids that a step sees. No tensors.
+//!
+//! The flow is `read` (any file format → [`Row`]) → `template` (messages → text as the model family writes it)
+//! → `encode` (text → token ids and the mask of what is learned) → `pack` (groups → micro-batches of indices),
+//! in the order given by [`Order`]. Every stage either keeps a row, drops it and counts it, or fails with the
+//! file and line: nothing is lost silently.
+
+mod encode;
+mod error;
+mod order;
+mod pack;
+mod read;
+mod row;
+mod template;
+mod tokenizer;
+
+pub use encode::{
+    Encode, EncodeOptions, EncodedCompletion, EncodedPrompt, EncodedRow, Encoder, Presentation, Rendering,
+    TurnEnd,
+};
+pub use error::DataError;
+pub use order::Order;
+pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
+pub use read::{
+    BadRows, ColumnMap, Dataset, Dropped, GoldRule, Layout, ReadOptions, SolutionAsExpert, find_gold,
+};
+pub use row::{Completion, Message, Prompt, Row};
+pub use template::{ChatTemplate, Date, Marked, RenderOptions};
+pub use tokenizer::{Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, write_tokenizer_folder};
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, DataError>;

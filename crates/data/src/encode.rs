@@ -1,0 +1,453 @@
+//! Rows as token ids: the prompt, each completion, and the mask of what is learned.
+//!
+//! The prompt's ids are always those that generation would be given, so a completion is learned from exactly the state
+//! in which the model will have to produce it. The mask goes by length, never by token id: an EOS that is also the
+//! padding token is learned like any other token.
+
+mod boundary;
+mod conversation;
+mod stop_config;
+mod turn_end;
+
+use crate::template::RenderOptions;
+use crate::{ChatTemplate, Completion, DataError, Message, Prompt, Result, Row, Tokenizer};
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use boundary::PromptText;
+pub use turn_end::TurnEnd;
+
+/// How a prompt is presented to the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presentation {
+    /// Questions and messages through the chat template (the plain one if the model has none), text as it stands.
+    #[default]
+    Auto,
+    /// Everything through the chat template; a text becomes a user's message.
+    Chat,
+    /// Questions and texts as they stand; messages are an error.
+    Verbatim,
+}
+
+/// How a completion becomes text behind the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rendering {
+    /// As the template writes an assistant message; it must continue the generation prompt, else an error.
+    #[default]
+    Template,
+    /// The content as it stands and the end of the turn, whatever the template would do to it.
+    Verbatim,
+}
+
+/// What becomes of a row's text on its way to ids.
+#[derive(Clone, Debug, Default)]
+pub struct EncodeOptions {
+    /// How prompts are presented.
+    pub presentation: Presentation,
+    /// How completions become text.
+    pub rendering: Rendering,
+    /// Learn all assistant turns of a conversation, not only the last one.
+    pub all_turns: bool,
+    /// Put before conversations that have no system message of their own.
+    pub system_prompt: Option<String>,
+    /// Appended to the question (the last user message), such as "\nPlease reason step by step.".
+    pub instruction_suffix: Option<String>,
+    /// A prompt with more tokens is dropped and counted.
+    pub max_prompt_tokens: Option<usize>,
+    /// A completion with more tokens is cut and counted; its EOS is then not learned.
+    pub max_completion_tokens: Option<usize>,
+    /// Bound on prompt and completion together: the completion is cut; a prompt that leaves it no room is dropped.
+    pub max_length: Option<usize>,
+    /// A template file instead of the model's own.
+    pub template_path: Option<PathBuf>,
+    /// The name among several templates of one model.
+    pub template_name: Option<String>,
+    /// What the template may read beside the messages.
+    pub render: RenderOptions,
+}
+
+/// Token ids of a prompt, ending where the model's turn begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedPrompt {
+    /// Ids `[P]`.
+    pub ids: Vec<u32>,
+}
+
+/// Token ids of a completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedCompletion {
+    /// Ids `[R]`, the end of the turn included unless `truncated`.
+    pub ids: Vec<u32>,
+    /// Which of them are learned `[R]`: all, except the other speakers' turns of a conversation.
+    pub supervised: Vec<bool>,
+    /// Whether the limit cut it.
+    pub truncated: bool,
+    /// Whether tokenizing prompt and completion as one text would have merged tokens across their boundary. The ids here
+    /// are the ones that generation produces; a high share hints at a prompt that ends in a space.
+    pub boundary_merged: bool,
+}
+
+/// A row as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedRow {
+    /// The prompt.
+    pub prompt: EncodedPrompt,
+    /// `Row::expert`, in order.
+    pub expert: Vec<EncodedCompletion>,
+    /// `Row::teachers`, in order.
+    pub teachers: Vec<EncodedCompletion>,
+}
+
+/// A row that fits, or one that the limits drop: to be counted and said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encode<T> {
+    /// It fits.
+    Kept(T),
+    /// The prompt has too many tokens.
+    PromptTooLong {
+        /// Tokens it has.
+        tokens: usize,
+        /// Tokens it may have.
+        limit: usize,
+    },
+}
+
+impl<T> Encode<T> {
+    /// The value if it fits.
+    pub fn kept(self) -> Option<T> {
+        match self {
+            Self::Kept(value) => Some(value),
+            Self::PromptTooLong { .. } => None,
+        }
+    }
+}
+
+/// Turns rows into ids with one tokenizer, one template and one set of options. Shared freely between threads.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    tokenizer: Arc<Tokenizer>,
+    template: ChatTemplate,
+    options: EncodeOptions,
+    turn_end: TurnEnd,
+    /// Put before texts that no template writes, where the tokenizer would do so.
+    leading_bos: Option<u32>,
+}
+
+impl Encoder {
+    /// Prepares the model's template (else the plain one) and finds out how it ends a turn.
+    ///
+    /// # Errors
+    /// A template that cannot be read, fails on a simple conversation, or a tokenizer without any token to stop at.
+    pub fn new(tokenizer: Arc<Tokenizer>, options: EncodeOptions) -> Result<Self> {
+        let found = ChatTemplate::load(
+            &tokenizer,
+            options.template_path.as_deref(),
+            options.template_name.as_deref(),
+        )?;
+        let template = match found {
+            Some(template) => template,
+            None => ChatTemplate::plain(&tokenizer)?,
+        };
+        Self::with_template(tokenizer, template, options)
+    }
+
+    /// As [`Self::new`] with a template at hand.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_template(
+        tokenizer: Arc<Tokenizer>,
+        template: ChatTemplate,
+        options: EncodeOptions,
+    ) -> Result<Self> {
+        let turn_end = TurnEnd::find(&tokenizer, &template, &options.render)?;
+        let leading_bos = tokenizer.leading_bos()?;
+        Ok(Self { tokenizer, template, options, turn_end, leading_bos })
+    }
+
+    /// One paragraph for the user: which template, how turns end, what is put around prompts.
+    pub fn description(&self) -> String {
+        let mut text = if self.template.is_plain() {
+            "no chat template in the model folder: prompts are written plainly, one line break before the completion"
+                .to_string()
+        } else {
+            format!("chat template from {}", self.template.origin())
+        };
+        text.push_str(&format!("; {}", self.turn_end.description()));
+        if let Some(system) = &self.options.system_prompt {
+            text.push_str(&format!("; system prompt {system:?}"));
+        }
+        if let Some(suffix) = &self.options.instruction_suffix {
+            text.push_str(&format!("; instruction suffix {suffix:?}"));
+        }
+        text
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The template.
+    pub fn template(&self) -> &ChatTemplate {
+        &self.template
+    }
+
+    /// The options.
+    pub fn options(&self) -> &EncodeOptions {
+        &self.options
+    }
+
+    /// How a completion ends.
+    pub fn turn_end(&self) -> &TurnEnd {
+        &self.turn_end
+    }
+
+    /// The ids at which generation must stop, ascending: the model's own and the end of a turn as it is learned here.
+    /// A model folder written after training has to carry them as `eos_token_id`.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.tokenizer.stop_ids().to_vec();
+        ids.push(self.turn_end.id);
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The prompt of a row.
+    ///
+    /// # Errors
+    /// A template that fails on it, or a prompt that begins with two BOS tokens.
+    pub fn prompt(&self, row: &Row) -> Result<Encode<EncodedPrompt>> {
+        let prompt = self.prompt_text(row)?;
+        Ok(match self.prompt_limit(prompt.ids.len()) {
+            Some(limit) => Encode::PromptTooLong { tokens: prompt.ids.len(), limit },
+            None => Encode::Kept(EncodedPrompt { ids: prompt.ids }),
+        })
+    }
+
+    /// A completion of a row's prompt.
+    ///
+    /// # Errors
+    /// A template whose assistant turn does not continue its generation prompt, or a completion of which nothing is
+    /// learned.
+    pub fn completion(&self, row: &Row, completion: &Completion) -> Result<Encode<EncodedCompletion>> {
+        let prompt = self.prompt_text(row)?;
+        if let Some(limit) = self.prompt_limit(prompt.ids.len()) {
+            return Ok(Encode::PromptTooLong { tokens: prompt.ids.len(), limit });
+        }
+        self.completion_of(row, &prompt, completion).map(Encode::Kept)
+    }
+
+    /// A row with all its completions.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`] and [`Self::completion`].
+    pub fn row(&self, row: &Row) -> Result<Encode<EncodedRow>> {
+        if let Some(messages) = self.whole_conversation(row)? {
+            return self.conversation_row(row, &messages);
+        }
+        let prompt = self.prompt_text(row)?;
+        if let Some(limit) = self.prompt_limit(prompt.ids.len()) {
+            return Ok(Encode::PromptTooLong { tokens: prompt.ids.len(), limit });
+        }
+        let all = |list: &[Completion]| {
+            list.iter().map(|c| self.completion_of(row, &prompt, c)).collect::<Result<_>>()
+        };
+        let (expert, teachers) = (all(&row.expert)?, all(&row.teachers)?);
+        Ok(Encode::Kept(EncodedRow { prompt: EncodedPrompt { ids: prompt.ids }, expert, teachers }))
+    }
+
+    /// The text of a row's prompt as the model sees it.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_string(&self, row: &Row) -> Result<String> {
+        Ok(self.prompt_text(row)?.text)
+    }
+
+    /// The messages of a prompt with system prompt and suffix, `None` for a text that no template touches.
+    fn messages(&self, row: &Row) -> Result<Option<Vec<Message>>> {
+        let options = &self.options;
+        let mut messages = match (&row.prompt, options.presentation) {
+            (Prompt::Messages(_), Presentation::Verbatim) => {
+                return Err(encode_error(
+                    row,
+                    "a conversation cannot be presented verbatim; use auto or chat",
+                ));
+            }
+            (Prompt::Messages(messages), _) => messages.clone(),
+            (Prompt::Question(_) | Prompt::Text(_), Presentation::Verbatim)
+            | (Prompt::Text(_), Presentation::Auto) => {
+                return Ok(None);
+            }
+            (Prompt::Question(text) | Prompt::Text(text), _) => vec![Message::user(text)],
+        };
+        if let Some(system) = &options.system_prompt
+            && messages.first().is_none_or(|m| m.role() != "system")
+        {
+            messages.insert(0, Message::system(system));
+        }
+        if let Some(suffix) = &options.instruction_suffix
+            && let Some(message) = messages.iter_mut().rev().find(|m| m.role() == "user")
+        {
+            let content = message.content().ok_or_else(|| {
+                encode_error(row, "the instruction suffix needs a user message with text content")
+            })?;
+            let content = format!("{content}{suffix}");
+            message.set_content(content);
+        }
+        Ok(Some(messages))
+    }
+
+    /// The variables for a row's rendering: the options, and the row's own `tools` and `chat_template_kwargs`.
+    fn render_options(&self, row: &Row) -> Cow<'_, RenderOptions> {
+        let (tools, kwargs) = (row.columns.get("tools"), row.columns.get("chat_template_kwargs"));
+        if tools.is_none() && kwargs.is_none() {
+            return Cow::Borrowed(&self.options.render);
+        }
+        let mut options = self.options.render.clone();
+        if let Some(tools) = tools.filter(|t| !t.is_null()) {
+            options.tools = Some(tools.clone());
+        }
+        if let Some(serde_json::Value::Object(kwargs)) = kwargs {
+            options.kwargs.extend(kwargs.clone());
+        }
+        Cow::Owned(options)
+    }
+
+    fn prompt_text(&self, row: &Row) -> Result<PromptText> {
+        let prompt = match self.messages(row)? {
+            Some(messages) => {
+                let text = self.template.render(&messages, true, &self.render_options(row))?;
+                let bos = if self.template.is_plain() { self.leading_bos } else { None };
+                PromptText::new(&self.tokenizer, text, messages, bos)?
+            }
+            None => {
+                let text = row.prompt.text() + self.options.instruction_suffix.as_deref().unwrap_or_default();
+                let text = self
+                    .options
+                    .system_prompt
+                    .as_ref()
+                    .map_or(text.clone(), |system| format!("{system}\n{text}"));
+                PromptText::new(&self.tokenizer, text, Vec::new(), self.leading_bos)?
+            }
+        };
+        self.check_bos(row, &prompt.ids)?;
+        Ok(prompt)
+    }
+
+    fn completion_of(
+        &self,
+        row: &Row,
+        prompt: &PromptText,
+        completion: &Completion,
+    ) -> Result<EncodedCompletion> {
+        let text = self.completion_text(row, prompt, completion)?;
+        let (mut ids, boundary_merged) =
+            prompt.continue_with(&self.tokenizer, &text).map_err(|m| encode_error(row, m))?;
+        if self.turn_end.appended || prompt.messages.is_empty() {
+            ids.push(if prompt.messages.is_empty() { self.eos(row)? } else { self.turn_end.id });
+        }
+        let limit = self.completion_limit(prompt.ids.len());
+        let truncated = ids.len() > limit;
+        ids.truncate(limit);
+        let mut supervised = vec![true; ids.len()];
+        if let (true, Some(first)) = (prompt.ids.is_empty(), supervised.first_mut()) {
+            // Nothing stands before it to predict it from.
+            *first = false;
+        }
+        self.check_bos(row, &ids)?;
+        check_supervised(row, &supervised)?;
+        Ok(EncodedCompletion { ids, supervised, truncated, boundary_merged })
+    }
+
+    /// The text behind the prompt, up to and including the end of the turn as far as that is text.
+    fn completion_text(&self, row: &Row, prompt: &PromptText, completion: &Completion) -> Result<String> {
+        if prompt.messages.is_empty() {
+            return Ok(completion.content.clone());
+        }
+        let end = &self.turn_end;
+        if self.options.rendering == Rendering::Verbatim {
+            return Ok(format!("{}{}", completion.content, end.text));
+        }
+        let mut messages = prompt.messages.clone();
+        match completion.messages.as_slice() {
+            [] => messages.push(Message::assistant(&completion.content)),
+            turn => messages.extend_from_slice(turn),
+        }
+        let full = self.template.render(&messages, false, &self.render_options(row))?;
+        let turn = full.strip_prefix(&prompt.text).ok_or_else(|| {
+            let same = full.bytes().zip(prompt.text.bytes()).take_while(|(a, b)| a == b).count();
+            encode_error(
+                row,
+                format!(
+                    "the chat template ({}) writes an answered conversation differently from its generation prompt, \
+                     from byte {same} on; the boundary of the completion is unknown. Use rendering = \"verbatim\", \
+                     or a template whose assistant turn continues the generation prompt",
+                    self.template.origin()
+                ),
+            )
+        })?;
+        let body = turn.strip_suffix(end.rendered.as_str()).ok_or_else(|| {
+            encode_error(
+                row,
+                format!(
+                    "the chat template ({}) does not end this turn with {:?} as it does others; use rendering = \"verbatim\"",
+                    self.template.origin(),
+                    end.rendered
+                ),
+            )
+        })?;
+        Ok(format!("{body}{}", end.text))
+    }
+
+    fn eos(&self, row: &Row) -> Result<u32> {
+        self.tokenizer
+            .eos_id()
+            .ok_or_else(|| encode_error(row, "the tokenizer has no EOS token to end the completion with"))
+    }
+
+    /// The limit that a prompt of this many tokens breaks, if any: it must leave room for one token of completion.
+    fn prompt_limit(&self, tokens: usize) -> Option<usize> {
+        let limits = [self.options.max_prompt_tokens, self.options.max_length.map(|n| n.saturating_sub(1))];
+        limits.into_iter().flatten().min().filter(|&limit| tokens > limit)
+    }
+
+    fn completion_limit(&self, prompt_tokens: usize) -> usize {
+        let by_length = self.options.max_length.map(|n| n.saturating_sub(prompt_tokens));
+        [self.options.max_completion_tokens, by_length].into_iter().flatten().min().unwrap_or(usize::MAX)
+    }
+
+    fn check_bos(&self, row: &Row, ids: &[u32]) -> Result<()> {
+        if let Some(bos) = self.tokenizer.bos_id()
+            && ids.starts_with(&[bos, bos])
+        {
+            let token = self.tokenizer.specials().bos.as_deref().unwrap_or_default();
+            return Err(encode_error(
+                row,
+                format!(
+                    "begins with {token} twice (id {bos}): once from the template and once from the data"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_supervised(row: &Row, supervised: &[bool]) -> Result<()> {
+    if supervised.iter().any(|&s| s) {
+        return Ok(());
+    }
+    Err(encode_error(
+        row,
+        "no token of this completion would be learned; check the template's marks and the limits",
+    ))
+}
+
+fn encode_error(row: &Row, message: impl Into<String>) -> DataError {
+    DataError::Encode { row: row.id.clone(), message: message.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Data sets on disk as rows: formats and layouts are detected and said, rows are found by number, bad ones are errors
+//! with file and line or counted drops.
+
+mod answer;
+mod convert;
+mod folder;
+mod format;
+mod layout;
+mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
+
+use crate::{DataError, Result, Row};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use answer::{GoldRule, find_gold};
+use convert::{Converter, Counts};
+pub use layout::{ColumnMap, Layout};
+use lines::LineStore;
+
+/// What to do with a row that cannot be used: no JSON, a column missing or of the wrong type, an empty prompt, a blank line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// Stop with its file and line.
+    #[default]
+    Error,
+    /// Leave it out and count it; [`Dataset::dropped`] has the counts, [`Dataset::description`] says them.
+    Drop,
+}
+
+/// When the reference `solution` is also a demonstration to learn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SolutionAsExpert {
+    /// When it says more than the bare answer and the row brings no expert completions of its own.
+    #[default]
+    WhenWorked,
+    /// Always, if the row brings no expert completions of its own.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to read a data set.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Names of columns where detection does not know them.
+    pub columns: ColumnMap,
+    /// What to do with bad rows.
+    pub bad_rows: BadRows,
+    /// When a solution is a demonstration.
+    pub solution_as_expert: SolutionAsExpert,
+    /// Remove GSM8K's calculator annotations `<<48/2=24>>` from solutions and completions.
+    pub strip_calculator: bool,
+    /// Of a folder with several splits, the files to read (default `train`).
+    pub split: Option<String>,
+}
+
+/// Where a row was lost and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The file.
+    pub path: PathBuf,
+    /// Its line or row number, from 1.
+    pub line: u64,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// Rows of one or several files, found by number without holding them in memory.
+#[derive(Debug)]
+pub struct Dataset {
+    parts: Vec<Part>,
+    /// Rows before each part, and behind the last.
+    starts: Vec<u64>,
+    left_out: Vec<PathBuf>,
+    dropped: Vec<Dropped>,
+    gold: BTreeMap<GoldRule, u64>,
+    without_gold: u64,
+    experts: u64,
+    teachers: u64,
+}
+
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    format: String,
+    lines: LineStore,
+    converter: Converter,
+}
+
+impl Dataset {
+    /// Opens files or folders, detects format and layout, and reads every row once, so that a bad row is found now and
+    /// not in the middle of a run.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has no known layout; with [`BadRows::Error`] the first bad row; no row at all.
+    pub fn open<P: AsRef<Path>>(paths: &[P], options: &ReadOptions) -> Result<Self> {
+        let mut set = Self {
+            parts: Vec::new(),
+            starts: vec![0],
+            left_out: Vec::new(),
+            dropped: Vec::new(),
+            gold: BTreeMap::new(),
+            without_gold: 0,
+            experts: 0,
+            teachers: 0,
+        };
+        for path in paths {
+            let files = folder::files(path.as_ref(), options.split.as_deref())?;
+            for file in files.read {
+                set.add(&file, options)?;
+            }
+            set.left_out.extend(files.left_out);
+        }
+        if set.is_empty() {
+            let names: Vec<String> = paths.iter().map(|p| p.as_ref().display().to_string()).collect();
+            return Err(DataError::Argument(format!("no rows in {}", names.join(", "))));
+        }
+        Ok(set)
+    }
+
+    /// Number of usable rows.
+    pub fn len(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row at `index`, from 0 over all files.
+    ///
+    /// # Errors
+    /// An index out of range, or a file that changed since it was opened.
+    pub fn row(&self, index: u64) -> Result<Row> {
+        if index >= self.len() {
+            return Err(DataError::Argument(format!("row {index} of a data set of {}", self.len())));
+        }
+        let part = self.starts.partition_point(|&start| start <= index) - 1;
+        let (at, part) = (index - self.starts[part], &self.parts[part]);
+        let bytes = part.lines.read(at).map_err(DataError::io(&part.path, "read"))?;
+        let line = part.lines.number(at);
+        part.converter.row(&part.path, line, &bytes).map(|(row, _)| row).map_err(|message| DataError::Row {
+            path: part.path.clone(),
+            line,
+            message: format!("{message} (the file has changed since it was opened)"),
+        })
+    }
+
+    /// All rows in file order.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Row>> + '_ {
+        (0..self.len()).map(|index| self.row(index))
+    }
+
+    /// Rows left out.
+    pub fn dropped(&self) -> &[Dropped] {
+        &self.dropped
+    }
+
+    /// Rows whose gold answer was found, by rule.
+    pub fn gold_rules(&self) -> &BTreeMap<GoldRule, u64> {
+        &self.gold
+    }
+
+    /// What was detected, for the user: one line per file and one for answers and completions.
+    pub fn description(&self) -> String {
+        let mut text = String::new();
+        for (part, rows) in self.parts.iter().zip(self.starts.windows(2)) {
+            let (path, format) = (part.path.display(), &part.format);
+            text.push_str(&format!(
+                "{path}: {format}, {}, {} rows\n",
+                part.converter.description(),
+                rows[1] - rows[0]
+            ));
+        }
+        if !self.left_out.is_empty() {
+            let names: Vec<String> = self.left_out.iter().map(|p| p.display().to_string()).collect();
+            text.push_str(&format!("left out, other splits: {}\n", names.join(", ")));
+        }
+        let rules: Vec<String> = self.gold.iter().map(|(rule, n)| format!("{n} from {rule}")).collect();
+        let found = if rules.is_empty() { "none".to_string() } else { rules.join(", ") };
+        text.push_str(&format!("gold answers: {found}"));
+        if self.without_gold > 0 {
+            text.push_str(&format!(", {} rows without", self.without_gold));
+        }
+        text.push_str(&format!(
+            "; expert completions {}, teacher completions {}",
+            self.experts, self.teachers
+        ));
+        if let Some(first) = self.dropped.first() {
+            let (count, path, line) = (self.dropped.len(), first.path.display(), first.line);
+            text.push_str(&format!("\n{count} rows dropped, the first: {path}:{line}: {}", first.reason));
+        }
+        text
+    }
+
+    fn add(&mut self, path: &Path, options: &ReadOptions) -> Result<()> {
+        let (mut lines, format) = format::open(path)?;
+        let samples = lines.sample(64)?;
+        if samples.is_empty() {
+            return Err(DataError::file(path, "no rows in this file"));
+        }
+        let converter = Converter::detect(path, &samples, options)?;
+        lines.scan(|batch| {
+            // Only the counts are kept, so that memory does not grow with the file.
+            let judged: Vec<_> =
+                batch.par_iter().map(|(line, bytes)| converter.judge(path, *line, bytes)).collect();
+            let mut good = Vec::with_capacity(judged.len());
+            for ((line, _), judged) in batch.iter().zip(judged) {
+                good.push(judged.is_ok());
+                match judged {
+                    Ok(counts) => self.count(counts),
+                    Err(reason) if options.bad_rows == BadRows::Error => {
+                        let message = format!(
+                            "{reason} (bad rows can be dropped and counted with bad_rows = \"drop\")"
+                        );
+                        return Err(DataError::Row { path: path.to_path_buf(), line: *line, message });
+                    }
+                    Err(reason) => {
+                        self.dropped.push(Dropped { path: path.to_path_buf(), line: *line, reason })
+                    }
+                }
+            }
+            Ok(good)
+        })?;
+        self.starts.push(self.len() + lines.len());
+        self.parts.push(Part { path: path.to_path_buf(), format, lines, converter });
+        Ok(())
+    }
+
+    fn count(&mut self, counts: Counts) {
+        match counts.gold {
+            Some(rule) => *self.gold.entry(rule).or_default() += 1,
+            None => self.without_gold += 1,
+        }
+        self.experts += counts.experts;
+        self.teachers += counts.teachers;
+    }
+}

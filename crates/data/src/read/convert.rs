@@ -1,0 +1,350 @@
+//! A JSON object as a [`Row`], by the layout of its columns.
+
+use super::answer::{GoldRule, find_gold, strip_calculator};
+use super::layout::{ColumnMap, Layout, at};
+use super::{ReadOptions, SolutionAsExpert};
+use crate::{Completion, DataError, Message, Prompt, Result, Row};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::path::Path;
+
+/// What one row brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub gold: Option<GoldRule>,
+    pub experts: u64,
+    pub teachers: u64,
+}
+
+type Converted<T> = std::result::Result<T, String>;
+
+/// Reads rows of one file.
+#[derive(Clone, Debug)]
+pub(super) struct Converter {
+    layout: Layout,
+    columns: ColumnMap,
+    /// Columns of the first rows that no role uses; they go to reward functions.
+    others: Vec<String>,
+    mapped: bool,
+    solution_as_expert: SolutionAsExpert,
+    strip_calculator: bool,
+}
+
+impl Converter {
+    /// Finds the layout from the first rows of a file: the first one that has a known layout decides.
+    pub fn detect(path: &Path, samples: &[Vec<u8>], options: &ReadOptions) -> Result<Self> {
+        let rows: Vec<Map<String, Value>> =
+            samples.iter().filter_map(|s| serde_json::from_slice(s).ok()).collect();
+        let found = rows.iter().find_map(Layout::detect);
+        let mapped = options.columns != ColumnMap::default();
+        let layout = match (&found, mapped) {
+            (Some((layout, _)), _) => *layout,
+            (None, true) => Layout::Mapped,
+            (None, false) => {
+                let message = match rows.first() {
+                    Some(row) => format!(
+                        "no known layout: the columns are {}; name the ones to use with a column map (prompt=..., solution=..., ...)",
+                        row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+                    ),
+                    None => "none of the first lines is a JSON object".to_string(),
+                };
+                return Err(DataError::file(path, message));
+            }
+        };
+        // A prompt that the user names replaces a detected conversation and the other way round.
+        let mut detected = found.map(|(_, columns)| columns).unwrap_or_default();
+        if options.columns.prompt.is_some() || options.columns.text.is_some() {
+            detected.messages = None;
+        }
+        if options.columns.messages.is_some() || options.columns.text.is_some() {
+            (detected.prompt, detected.text) = (None, None);
+        }
+        let columns = options.columns.or(&detected);
+        for (role, name) in options.columns.named() {
+            if !rows.is_empty() && rows.iter().all(|row| at(row, name).is_none()) {
+                let message =
+                    format!("the column map names {name:?} as {role}, but no row has such a column");
+                return Err(DataError::file(path, message));
+            }
+        }
+        let used: Vec<&str> = columns.named().iter().filter_map(|(_, name)| name.split('.').next()).collect();
+        let mut others: Vec<String> = Vec::new();
+        for name in rows.iter().flat_map(|row| row.keys()).filter(|name| !used.contains(&name.as_str())) {
+            if !others.contains(name) {
+                others.push(name.clone());
+            }
+        }
+        let ReadOptions { solution_as_expert, strip_calculator, .. } = *options;
+        Ok(Self { layout, columns, others, mapped, solution_as_expert, strip_calculator })
+    }
+
+    pub fn description(&self) -> String {
+        let map: Vec<String> =
+            self.columns.named().iter().map(|(role, name)| format!("{role}={name}")).collect();
+        let mapped = if self.mapped { " with a column map" } else { "" };
+        let presented = match self.layout {
+            Layout::PromptCompletion => " (text prompts are continued as they stand)",
+            _ => "",
+        };
+        let others = if self.others.is_empty() {
+            String::new()
+        } else {
+            format!(", other columns {}", self.others.join(" "))
+        };
+        format!("{}{mapped} [{}]{presented}{others}", self.layout, map.join(", "))
+    }
+
+    /// Whether a line is a usable row.
+    pub fn judge(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<Counts> {
+        let (row, gold) = self.row(path, line, bytes)?;
+        Ok(Counts { gold, experts: row.expert.len() as u64, teachers: row.teachers.len() as u64 })
+    }
+
+    /// The row of one line, and where its gold answer was found.
+    pub fn row(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<(Row, Option<GoldRule>)> {
+        if bytes.trim_ascii().is_empty() {
+            return Err("a blank line".into());
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| format!("no JSON: {e}"))?;
+        let Value::Object(mut object) = value else { return Err("a row must be a JSON object".into()) };
+        let (prompt, turn) = self.prompt(&object)?;
+        let mut expert = self.completions(&object, self.columns.expert.as_deref(), "expert")?;
+        expert.extend(turn);
+        let teachers = self.completions(&object, self.columns.teachers.as_deref(), "teachers")?;
+        let solutions = self.texts_at(&object, self.columns.solution.as_deref())?;
+        let solution = solutions.first().cloned();
+        let stated = self.text_at(&object, self.columns.answer.as_deref())?;
+        let (gold, rule) = match (stated, &solution) {
+            (Some(gold), _) => (Some(gold), Some(GoldRule::Column)),
+            (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
+            (None, None) => (None, None),
+        };
+        if expert.is_empty() {
+            let worked =
+                solutions.into_iter().filter(|solution| self.is_demonstration(solution, gold.as_deref()));
+            expert = worked.map(Completion::text).collect();
+        }
+        let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
+        let id = match id {
+            Some(Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+            None => format!("{}:{line}", path.file_stem().unwrap_or_default().to_string_lossy()),
+        };
+        for (_, name) in self.columns.named() {
+            object.shift_remove(name);
+        }
+        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object }, rule))
+    }
+
+    /// The prompt, and the completion if the row is a whole conversation.
+    fn prompt(&self, row: &Map<String, Value>) -> Converted<(Prompt, Option<Completion>)> {
+        let columns = &self.columns;
+        if let Some(name) = &columns.messages {
+            let mut conversation = messages(at(row, name).ok_or_else(|| missing(name))?, name)?;
+            if let Some(system) = self.text_at(row, columns.system.as_deref())?.filter(|s| !s.is_empty())
+                && conversation.first().is_none_or(|m| m.role() != "system")
+            {
+                conversation.insert(0, Message::system(&system));
+            }
+            return self.split(conversation, name);
+        }
+        if let Some(name) = &columns.prompt {
+            let prompt = match at(row, name).ok_or_else(|| missing(name))? {
+                list @ Value::Array(_) => Prompt::Messages(messages(list, name)?),
+                Value::String(text) if text.trim().is_empty() => {
+                    return Err(format!("column {name:?} is empty"));
+                }
+                Value::String(text) => self.question(row, text)?,
+                other => {
+                    return Err(format!(
+                        "column {name:?} must be text or a list of messages, not {}",
+                        kind(other)
+                    ));
+                }
+            };
+            return Ok((prompt, None));
+        }
+        let name = columns.text.as_ref().ok_or("no prompt column is known; name one with a column map")?;
+        match at(row, name).ok_or_else(|| missing(name))? {
+            Value::String(text) if text.is_empty() => Err(format!("column {name:?} is empty")),
+            Value::String(text) => Ok((Prompt::Text(String::new()), Some(Completion::text(text)))),
+            other => Err(format!("column {name:?} must be text, not {}", kind(other))),
+        }
+    }
+
+    fn question(&self, row: &Map<String, Value>, text: &str) -> Converted<Prompt> {
+        let mut text = Cow::Borrowed(text);
+        if let Some(input) = self.text_at(row, self.columns.input.as_deref())?.filter(|i| !i.is_empty()) {
+            text = Cow::Owned(format!("{text}\n{input}"));
+        }
+        if let Some(system) = self.text_at(row, self.columns.system.as_deref())?.filter(|s| !s.is_empty()) {
+            return Ok(Prompt::Messages(vec![Message::system(&system), Message::user(&text)]));
+        }
+        Ok(match self.layout {
+            Layout::PromptCompletion => Prompt::Text(text.into_owned()),
+            _ => Prompt::Question(text.into_owned()),
+        })
+    }
+
+    /// A conversation as the prompt before its last assistant turn, and that turn.
+    fn split(&self, mut conversation: Vec<Message>, name: &str) -> Converted<(Prompt, Option<Completion>)> {
+        let last = conversation.pop().ok_or_else(|| format!("column {name:?} is an empty conversation"))?;
+        if last.role() != "assistant" {
+            conversation.push(last);
+            return Ok((Prompt::Messages(conversation), None));
+        }
+        if conversation.is_empty() {
+            return Err(format!("column {name:?}: an assistant message with nothing before it"));
+        }
+        Ok((Prompt::Messages(conversation), Some(completion(vec![last]))))
+    }
+
+    /// The completions of a column: one text, a list of texts or objects, or a list of messages.
+    fn completions(
+        &self,
+        row: &Map<String, Value>,
+        name: Option<&str>,
+        role: &str,
+    ) -> Converted<Vec<Completion>> {
+        let Some((name, value)) = name.and_then(|name| Some((name, at(row, name)?))) else {
+            return Ok(Vec::new());
+        };
+        let list = match value {
+            Value::Array(list) if !list.is_empty() && list.iter().all(|v| v.get("role").is_some()) => {
+                return Ok(vec![completion(messages(value, name)?)]);
+            }
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        list.iter()
+            .enumerate()
+            .map(|(i, v)| self.one(v).map_err(|m| format!("column {name:?} ({role}), entry {i}: {m}")))
+            .collect()
+    }
+
+    fn one(&self, value: &Value) -> Converted<Completion> {
+        let mut completion = match value {
+            Value::String(text) => Completion::text(text),
+            Value::Object(object) if object.get("content").is_some_and(Value::is_string) => {
+                serde_json::from_value(value.clone()).map_err(|e| e.to_string())?
+            }
+            Value::Array(_) => completion(messages(value, "completion")?),
+            other => return Err(format!("must be text or an object with \"content\", not {}", kind(other))),
+        };
+        if completion.content.trim().is_empty() && completion.messages.is_empty() {
+            return Err("an empty completion".into());
+        }
+        completion.content = self.clean(&completion.content);
+        Ok(completion)
+    }
+
+    fn is_demonstration(&self, solution: &str, gold: Option<&str>) -> bool {
+        if solution.trim().is_empty() {
+            return false;
+        }
+        match self.solution_as_expert {
+            SolutionAsExpert::Always => true,
+            SolutionAsExpert::Never => false,
+            SolutionAsExpert::WhenWorked => {
+                let bare = |text: &str| -> String {
+                    let text = text.replace("\\boxed", "").replace("####", "");
+                    text.chars().filter(|c| !c.is_whitespace() && !"${}".contains(*c)).collect()
+                };
+                gold.is_none_or(|gold| bare(solution) != bare(gold))
+            }
+        }
+    }
+
+    fn clean(&self, text: &str) -> String {
+        if self.strip_calculator { strip_calculator(text) } else { text.to_string() }
+    }
+
+    /// A solution, or several of the same problem.
+    fn texts_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Vec<String>> {
+        if let Some(name) = name
+            && let Some(Value::Array(list)) = at(row, name)
+        {
+            let text = |v: &Value| v.as_str().map(|s| self.clean(s));
+            return list
+                .iter()
+                .map(|v| text(v).ok_or_else(|| format!("column {name:?}: a list of {}", kind(v))))
+                .collect();
+        }
+        Ok(self.text_at(row, name)?.map(|text| self.clean(&text)).into_iter().collect())
+    }
+
+    /// Text of a column; numbers and booleans as JSON writes them.
+    fn text_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Option<String>> {
+        let Some((name, value)) = name.and_then(|name| Some((name, at(row, name)?))) else { return Ok(None) };
+        match value {
+            Value::String(text) => Ok(Some(text.clone())),
+            Value::Number(_) | Value::Bool(_) => Ok(Some(value.to_string())),
+            // Several values of one answer, as OlympiadBench has them.
+            Value::Array(list) => {
+                let text = |v: &Value| match v {
+                    Value::String(text) => Ok(text.clone()),
+                    Value::Number(n) => Ok(n.to_string()),
+                    other => Err(format!("column {name:?} must be text, not a list of {}", kind(other))),
+                };
+                let texts = list.iter().map(text).collect::<Converted<Vec<_>>>()?;
+                Ok(Some(texts.join(", ")).filter(|text| !text.is_empty()))
+            }
+            other => Err(format!("column {name:?} must be text, not {}", kind(other))),
+        }
+    }
+}
+
+/// Messages of a list of `role`/`content` or ShareGPT's `from`/`value` objects.
+fn messages(value: &Value, name: &str) -> Converted<Vec<Message>> {
+    let Value::Array(list) = value else {
+        return Err(format!("column {name:?} must be a list of messages, not {}", kind(value)));
+    };
+    if list.is_empty() {
+        return Err(format!("column {name:?} is an empty list of messages"));
+    }
+    let bad = |i: usize, what: &str| format!("column {name:?}, message {i}: {what}");
+    let message = |(i, value): (usize, &Value)| {
+        let Value::Object(object) = value else { return Err(bad(i, "must be an object")) };
+        if let (Some(Value::String(from)), Some(Value::String(text))) =
+            (object.get("from"), object.get("value"))
+        {
+            let role = match from.as_str() {
+                "human" | "user" => "user",
+                "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" | "function_call" => "assistant",
+                "system" => "system",
+                "observation" | "tool" | "function_response" => "tool",
+                other => return Err(bad(i, &format!("unknown speaker {other:?}"))),
+            };
+            return Ok(Message::new(role, text));
+        }
+        match object.get("role") {
+            Some(Value::String(role)) if !role.is_empty() => Ok(Message(object.clone())),
+            _ => Err(bad(i, "needs a \"role\" and a \"content\" (or \"from\" and \"value\")")),
+        }
+    };
+    list.iter().enumerate().map(message).collect()
+}
+
+/// A completion of one or several messages; plain text if it is one assistant message with nothing but text.
+fn completion(turn: Vec<Message>) -> Completion {
+    let content =
+        turn.iter().rev().find(|m| m.role() == "assistant").and_then(Message::content).unwrap_or_default();
+    let content = content.to_string();
+    let plain = turn.len() == 1 && turn[0].0.len() == 2 && turn[0].content().is_some();
+    Completion { content, messages: if plain { Vec::new() } else { turn }, ..Completion::default() }
+}
+
+fn missing(name: &str) -> String {
+    format!("column {name:?} is missing")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,370 @@
+//! Data sets on disk: every layout and format, what is said about them, and what is refused with file and line.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
+
+use gft_data::{BadRows, ColumnMap, Dataset, GoldRule, Message, Prompt, ReadOptions, Row, SolutionAsExpert};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/data").join(name)
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn open(path: &Path) -> Dataset {
+    Dataset::open(&[path], &ReadOptions::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn first(lines: &str) -> Row {
+    first_with(lines, &ReadOptions::default())
+}
+
+fn first_with(lines: &str, options: &ReadOptions) -> Row {
+    let folder = folder(&[("data.jsonl", lines)]);
+    Dataset::open(&[folder.path().join("data.jsonl")], options).unwrap().row(0).unwrap()
+}
+
+fn refused(lines: &str) -> String {
+    let folder = folder(&[("data.jsonl", lines)]);
+    Dataset::open(&[folder.path().join("data.jsonl")], &ReadOptions::default()).unwrap_err().to_string()
+}
+
+fn question(text: &str) -> Prompt {
+    Prompt::Question(text.into())
+}
+
+fn contents(row: &Row) -> Vec<&str> {
+    row.expert.iter().map(|c| c.content.as_str()).collect()
+}
+
+#[test]
+fn gsm8k() {
+    let set = open(&golden("rows/gsm8k-train-20.jsonl"));
+    assert_eq!((set.len(), set.gold_rules()[&GoldRule::Hashes]), (20, 20));
+    let row = set.row(0).unwrap();
+    assert_eq!((row.id.as_str(), row.gold.as_deref()), ("gsm8k-train-20:1", Some("72")));
+    assert!(matches!(&row.prompt, Prompt::Question(q) if q.starts_with("Natalia sold clips to 48")));
+    assert!(row.expert[0].content.contains("<<48/2=24>>") && row.expert[0].content.ends_with("#### 72"));
+    let text = set.description();
+    assert!(text.contains("question/answer [prompt=question, solution=answer], 20 rows"), "{text}");
+    assert!(text.contains("20 from ####"), "{text}");
+
+    let strip = ReadOptions { strip_calculator: true, ..ReadOptions::default() };
+    let row = Dataset::open(&[golden("rows/gsm8k-train-20.jsonl")], &strip).unwrap().row(0).unwrap();
+    assert!(row.expert[0].content.starts_with("Natalia sold 48/2 = 24 clips in May."));
+    assert!(!row.solution.unwrap().contains("<<"));
+}
+
+#[test]
+fn group_rows() {
+    let set = open(&golden("rows/gsm8k-groups-10.jsonl"));
+    assert_eq!(set.len(), 10);
+    let row = set.row(0).unwrap();
+    assert_eq!((row.id.as_str(), row.gold.as_deref()), ("gsm8k-test-0000", Some("18")));
+    let models: Vec<_> = row.teachers.iter().filter_map(|t| t.model.as_deref()).collect();
+    assert_eq!(models, ["6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"]);
+    assert_eq!(contents(&row), [row.solution.as_deref().unwrap()]);
+    assert!(row.columns.is_empty());
+
+    let row = first(
+        r#"{"prompt": "p", "solution": "s", "expert_completions": ["e1", {"content": "e2", "model": "m", "reward": 0.5}], "teacher_completions": ["t"], "level": 3}"#,
+    );
+    assert_eq!(contents(&row), ["e1", "e2"]);
+    assert_eq!((row.expert[1].model.as_deref(), row.expert[1].reward), (Some("m"), Some(0.5)));
+    assert_eq!((row.teachers[0].content.as_str(), row.columns["level"].as_i64()), ("t", Some(3)));
+}
+
+#[test]
+fn layouts() {
+    let row = first(r#"{"problem": "p", "solution": "so $\\boxed{7}$", "answer": "7.0", "source": "amc"}"#);
+    assert_eq!(
+        (row.prompt.clone(), row.gold.as_deref(), row.columns["source"].as_str()),
+        (question("p"), Some("7.0"), Some("amc"))
+    );
+    assert_eq!(contents(&row), ["so $\\boxed{7}$"]);
+
+    let row = first(r#"{"prompt": "Q: 1+1\nA:", "completion": " 2"}"#);
+    assert_eq!((row.prompt.clone(), contents(&row)), (Prompt::Text("Q: 1+1\nA:".into()), vec![" 2"]));
+
+    let row = first(
+        r#"{"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}"#,
+    );
+    assert_eq!((row.prompt.clone(), contents(&row)), (Prompt::Messages(vec![Message::user("q")]), vec!["a"]));
+
+    let row = first(r#"{"instruction": "Add", "input": "1 2", "output": "3", "system": "Be brief."}"#);
+    assert_eq!(row.prompt, Prompt::Messages(vec![Message::system("Be brief."), Message::user("Add\n1 2")]));
+    assert_eq!(contents(&row), ["3"]);
+    let row = first(r#"{"instruction": "Add", "input": "", "output": "3"}"#);
+    assert_eq!(row.prompt, question("Add"));
+
+    let row = first(
+        r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]}"#,
+    );
+    assert_eq!(
+        row.prompt,
+        Prompt::Messages(vec![Message::user("a"), Message::assistant("b"), Message::user("c")])
+    );
+    assert_eq!(contents(&row), ["d"]);
+
+    let row = first(
+        r#"{"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#,
+    );
+    assert_eq!(row.prompt, Prompt::Messages(vec![Message::system("s"), Message::user("q")]));
+    assert_eq!(contents(&row), ["a"]);
+
+    let row = first(r#"{"prompt": "p", "chosen": "good", "rejected": "bad"}"#);
+    assert_eq!((contents(&row), row.teachers[0].content.as_str()), (vec!["good"], "bad"));
+
+    let row = first(r#"{"query": "q", "response": "r"}"#);
+    assert_eq!((row.prompt.clone(), contents(&row)), (question("q"), vec!["r"]));
+
+    let row = first(r#"{"text": "just text"}"#);
+    assert_eq!((row.prompt.clone(), contents(&row)), (Prompt::Text(String::new()), vec!["just text"]));
+
+    let row = first(r#"{"prompt": "p", "topic": "t"}"#);
+    assert_eq!((row.prompt.clone(), row.expert.len(), row.gold.clone()), (question("p"), 0, None));
+
+    // OlympiadBench: several solutions, several values of the answer.
+    let row =
+        first(r#"{"question": "q", "solution": ["one way", "another way"], "final_answer": ["1", "2"]}"#);
+    assert_eq!((contents(&row), row.gold.as_deref()), (vec!["one way", "another way"], Some("1, 2")));
+}
+
+/// A turn with more than text keeps its messages; the reasoning is the template's business.
+#[test]
+fn turns_with_more_than_text() {
+    let row = first(
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "r"}]}"#,
+    );
+    assert_eq!(row.expert[0].content, "a");
+    assert_eq!(row.expert[0].messages[0].0["reasoning_content"], "r");
+}
+
+#[test]
+fn a_bare_answer_is_no_demonstration() {
+    let options = |solution_as_expert| ReadOptions { solution_as_expert, ..ReadOptions::default() };
+    for bare in ["42", "$42$", "\\\\boxed{42}", "#### 42"] {
+        let line = format!(r#"{{"prompt": "p", "solution": "{bare}"}}"#);
+        let row = first(&line);
+        assert_eq!((row.gold.is_some(), row.expert.len()), (true, 0), "{bare}");
+        assert_eq!(first_with(&line, &options(SolutionAsExpert::Always)).expert.len(), 1);
+    }
+    let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
+    assert_eq!(first(worked).expert.len(), 1);
+    assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
+}
+
+#[test]
+fn column_map() {
+    let line = r#"{"Body": "Two birds.", "Question": "How many?", "Answer": 2.0, "meta": {"gold": "two"}}"#;
+    assert!(refused(line).contains("the columns are Body, Question, Answer, meta"));
+    let columns = ColumnMap {
+        prompt: Some("Body".into()),
+        input: Some("Question".into()),
+        answer: Some("meta.gold".into()),
+        ..ColumnMap::default()
+    };
+    let row = first_with(line, &ReadOptions { columns, ..ReadOptions::default() });
+    assert_eq!((row.prompt, row.gold.as_deref()), (question("Two birds.\nHow many?"), Some("two")));
+
+    let columns = ColumnMap { prompt: Some("Boby".into()), ..ColumnMap::default() };
+    let folder = folder(&[("data.jsonl", line)]);
+    let error = Dataset::open(
+        &[folder.path().join("data.jsonl")],
+        &ReadOptions { columns, ..ReadOptions::default() },
+    );
+    assert!(error.unwrap_err().to_string().contains("\"Boby\" as prompt, but no row has such a column"));
+}
+
+#[test]
+fn bad_rows_stop_with_file_and_line() {
+    let good = r#"{"question": "q", "answer": "a"}"#;
+    for (bad, reason) in [
+        ("", "a blank line"),
+        ("{\"question\": ", "no JSON"),
+        ("[1]", "must be a JSON object"),
+        (r#"{"answer": "a"}"#, "column \"question\" is missing"),
+        (r#"{"question": null, "answer": "a"}"#, "column \"question\" is missing"),
+        (r#"{"question": " ", "answer": "a"}"#, "column \"question\" is empty"),
+        (r#"{"question": 3, "answer": "a"}"#, "must be text or a list of messages, not a number"),
+        (r#"{"question": "q", "answer": {"x": 1}}"#, "column \"answer\" must be text, not an object"),
+        (r#"{"question": [{"content": "x"}], "answer": "a"}"#, "message 0: needs a \"role\""),
+        ("{\"question\": \"\\ud800\", \"answer\": \"a\"}", "no JSON"),
+    ] {
+        let error = refused(&format!("{good}\n{bad}\n{good}\n"));
+        assert!(error.contains("data.jsonl:2: ") && error.contains(reason), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn bad_rows_dropped_are_counted() {
+    let folder =
+        folder(&[("data.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\"}\r\nnonsense\n{\"text\": \"c\"}")]);
+    let options = ReadOptions { bad_rows: BadRows::Drop, ..ReadOptions::default() };
+    let set = Dataset::open(&[folder.path().join("data.jsonl")], &options).unwrap();
+    let texts: Vec<String> = set.iter().map(|r| r.unwrap().expert[0].content.clone()).collect();
+    assert_eq!(texts, ["a", "b", "c"]);
+    assert_eq!(set.row(2).unwrap().id, "data:5");
+    let lines: Vec<u64> = set.dropped().iter().map(|d| d.line).collect();
+    assert_eq!(lines, [2, 4]);
+    assert!(set.description().contains("2 rows dropped, the first: "), "{}", set.description());
+    assert!(set.row(3).unwrap_err().to_string().contains("row 3 of a data set of 3"));
+}
+
+fn texts(set: &Dataset) -> Vec<String> {
+    set.iter().map(|row| row.unwrap().expert[0].content.clone()).collect()
+}
+
+#[test]
+fn file_formats() {
+    let lines = "\u{feff}{\"text\": \"one\"}\n{\"text\": \"two é\"}\n";
+    let folder = folder(&[
+        ("lines.jsonl", lines),
+        ("array.json", "\n [ {\"text\": \"one\"},\n {\"text\":\n \"two é\"} ]\n"),
+        ("under.json", "{\"version\": 1, \"data\": [{\"text\": \"one\"}, {\"text\": \"two é\"}]}"),
+        ("by_id.json", "{\"a\": {\"text\": \"one\"}, \"b\": {\"text\": \"two é\"}}"),
+        ("plain.txt", "one\n\n  \ntwo é\n"),
+        ("lines.json", &lines[3..]),
+    ]);
+    let path = |name: &str| folder.path().join(name);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(lines.as_bytes()).unwrap();
+    // Several members, as concatenated files have them.
+    let mut packed = gzip.finish().unwrap();
+    packed.extend({
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(b"{\"text\": \"three\"}\n").unwrap();
+        gzip.finish().unwrap()
+    });
+    std::fs::write(path("lines.jsonl.gz"), packed).unwrap();
+    std::fs::write(path("named_wrongly"), zstd::encode_all(lines.as_bytes(), 1).unwrap()).unwrap();
+    std::fs::write(path("array.json.zst"), zstd::encode_all(&b"[{\"text\": \"one\"}]"[..], 1).unwrap())
+        .unwrap();
+    for (name, format) in [
+        ("lines.jsonl", "JSONL"),
+        ("array.json", "JSON array"),
+        ("under.json", "JSON, the list under \"data\""),
+        ("by_id.json", "JSON, rows by id"),
+        ("plain.txt", "plain text, a row a line, 2 blank lines left out"),
+        ("lines.json", "JSONL"),
+        ("named_wrongly", "JSONL, zstd"),
+    ] {
+        let set = open(&path(name));
+        assert_eq!(texts(&set), ["one", "two é"], "{name}");
+        assert!(set.description().contains(&format!("{name}: {format}, text")), "{}", set.description());
+    }
+    assert_eq!(texts(&open(&path("lines.jsonl.gz"))), ["one", "two é", "three"]);
+    assert_eq!(texts(&open(&path("array.json.zst"))), ["one"]);
+    assert_eq!(open(&path("by_id.json")).row(1).unwrap().id, "b");
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let gzip_cut = {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all("{\"text\": \"one\"}\n".repeat(50).as_bytes()).unwrap();
+        let bytes = gzip.finish().unwrap();
+        bytes[..bytes.len() - 9].to_vec()
+    };
+    let folder =
+        folder(&[("cut.json", "[{\"text\": \"one\"}, "), ("empty.jsonl", ""), ("more.json", "[] {}")]);
+    std::fs::write(folder.path().join("cut.gz"), gzip_cut).unwrap();
+    std::fs::write(
+        folder.path().join("cut.parquet"),
+        &std::fs::read(golden("rows/verl.parquet")).unwrap()[..900],
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("latin1.txt"), b"caf\xe9\n").unwrap();
+    for name in
+        ["cut.json", "empty.jsonl", "more.json", "cut.gz", "cut.parquet", "latin1.txt", "absent.jsonl"]
+    {
+        let error =
+            Dataset::open(&[folder.path().join(name)], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn parquet() {
+    let set = open(&golden("rows/verl.parquet"));
+    assert_eq!(set.len(), 4);
+    let row = set.row(0).unwrap();
+    assert!(
+        matches!(&row.prompt, Prompt::Messages(m) if m[0].role() == "user" && m[0].content().unwrap().ends_with("step by step."))
+    );
+    assert_eq!(row.gold.as_deref(), Some("72"));
+    assert!(row.expert[0].content.ends_with("#### 72"));
+    assert_eq!(row.columns["data_source"], "openai/gsm8k");
+    assert_eq!(row.columns["extra_info"]["index"], 0);
+
+    let set = open(&golden("rows/messages-zstd.parquet"));
+    assert_eq!((set.len(), set.row(2).unwrap().columns["score"].as_f64()), (3, Some(0.5)));
+    assert!(set.description().contains("(raw as base64)"), "{}", set.description());
+}
+
+#[test]
+fn folders_keep_splits_apart() {
+    let line = |text: &str| format!("{{\"text\": \"{text}\"}}\n");
+    let files = [
+        ("test.jsonl", line("test")),
+        ("train-00001-of-00002.jsonl", line("b")),
+        ("train-00000-of-00002.jsonl", line("a")),
+        ("README.md", "x".into()),
+        ("dataset_info.json", "{}".into()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let splits = folder(&files);
+    let set = open(splits.path());
+    assert_eq!(texts(&set), ["a", "b"]);
+    let text = set.description();
+    assert!(text.contains("left out, other splits: ") && text.contains("test.jsonl"), "{text}");
+    let split = |name: &str| ReadOptions { split: Some(name.into()), ..ReadOptions::default() };
+    assert_eq!(texts(&Dataset::open(&[splits.path()], &split("test")).unwrap()), ["test"]);
+    let error = Dataset::open(&[splits.path()], &split("valid")).unwrap_err().to_string();
+    assert!(error.contains("no file of the split \"valid\"") && error.contains("test.jsonl"), "{error}");
+
+    let plain = folder(&[("b.jsonl", &line("b")), ("a.jsonl", &line("a"))]);
+    assert_eq!(texts(&open(plain.path())), ["a", "b"]);
+    assert!(
+        Dataset::open(&[folder(&[]).path()], &ReadOptions::default())
+            .unwrap_err()
+            .to_string()
+            .contains("no data files")
+    );
+    let paths = [plain.path().join("b.jsonl"), plain.path().join("a.jsonl"), plain.path().join("b.jsonl")];
+    let several = Dataset::open(&paths, &ReadOptions::default()).unwrap();
+    assert_eq!(texts(&several), ["b", "a", "b"]);
+    assert_eq!(several.row(1).unwrap().id, "a:1");
+}
+
+/// More lines than one batch of the reader, found by number in any order.
+#[test]
+fn rows_by_number() {
+    let lines: String =
+        (0..20_000).map(|i| format!("{{\"text\": \"row {i} {}\"}}\n", "x".repeat(i % 50))).collect();
+    let folder = folder(&[("many.jsonl", &lines)]);
+    let set = open(&folder.path().join("many.jsonl"));
+    assert_eq!(set.len(), 20_000);
+    for i in [19_999, 0, 8191, 8192, 8193, 12_345] {
+        let row = set.row(i).unwrap();
+        assert!(row.expert[0].content.starts_with(&format!("row {i} ")));
+        assert_eq!(row.id, format!("many:{}", i + 1));
+    }
+}
+
+#[test]
+fn a_file_changed_under_the_reader_is_noticed() {
+    let folder = folder(&[("data.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n")]);
+    let path = folder.path().join("data.jsonl");
+    let set = open(&path);
+    std::fs::write(&path, "{\"text\": \"longer than before\"}\n").unwrap();
+    assert!(set.row(1).is_err());
+}
