@@ -5,9 +5,11 @@ mod relations;
 mod sequences;
 mod sets;
 
-use crate::expr::Arena;
+use crate::expr::{Arena, Node};
+use crate::literal::Value as LiteralValue;
 use crate::policy::{Convention, Conventions, Policy};
-use crate::value::{Ex, Value};
+use crate::rational::Rat;
+use crate::value::{Ex, Seq as Sequence, Value};
 use crate::verdict::{Certainty, Rule};
 use crate::work::{Bounded, Stop, Work};
 
@@ -94,11 +96,21 @@ impl<'a> Comparer<'a> {
                 self.rule = Rule::Text;
                 Ok(if s == t { Same(Certainty::Proof) } else { Different })
             }
+            (Labelled(s, x), Labelled(t, y)) => {
+                if s != t {
+                    return Ok(Different);
+                }
+                self.values(x, y)
+            }
+            (Labelled(_, x), other) | (other, Labelled(_, x)) => {
+                let inner = self.values(x, other)?;
+                Ok(self.grant(inner, Convention::LabelOmitted))
+            }
             (Empty, Empty) | (Reals, Reals) => Ok(Same(Certainty::Proof)),
             (Ratio(x), Ratio(y)) => self.ratios(x, y),
             (Time { .. }, Time { .. } | Ratio(_)) | (Ratio(_), Time { .. }) => self.times(a, b),
             (Ratio(x), Expr(e)) | (Expr(e), Ratio(x)) if x.len() == 2 => {
-                let quotient = self.arena.push(crate::expr::Node::Div(x[0].node, x[1].node))?;
+                let quotient = self.arena.push(Node::Div(x[0].node, x[1].node))?;
                 let inner = self.numbers(Ex::plain(quotient), *e)?;
                 Ok(self.grant(inner, Convention::RatioAsQuotient))
             }
@@ -112,6 +124,11 @@ impl<'a> Comparer<'a> {
     fn structures(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
         use Value::*;
         if let (Seq(s), Seq(t)) = (a, b) {
+            if (relational(s) || relational(t))
+                && let Some(decision) = self.as_real_sets(a, b)?
+            {
+                return Ok(decision);
+            }
             return self.sequences(s, t);
         }
         if let Some(decision) = self.as_real_sets(a, b)? {
@@ -120,6 +137,12 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
             (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
+            (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
+                match self.split_at_commas(*e)? {
+                    Some(items) => self.sequences(s, &Sequence { open: 0, close: 0, or: false, items }),
+                    None => Ok(Different),
+                }
+            }
             (Seq(s), other) | (other, Seq(s)) if s.items.len() == 1 && s.open == b'{' => {
                 let inner = self.values(&s.items[0], other)?;
                 Ok(self.grant(inner, Convention::SingletonAsElement))
@@ -127,6 +150,31 @@ impl<'a> Comparer<'a> {
             (Union(x), Union(y)) => self.multisets(x, y),
             _ => Ok(Different),
         }
+    }
+
+    /// A number such as `48,384`, read as a list instead.
+    fn split_at_commas(&mut self, e: Ex) -> Bounded<Option<Vec<Value>>> {
+        let Node::Num(i) = self.arena.get(e.node) else { return Ok(None) };
+        let literal = self.arena.literal(i);
+        let (true, LiteralValue::Exact(r)) = (literal.written.commas, &literal.value) else {
+            return Ok(None);
+        };
+        let mut rest = match r.as_i64() {
+            Some(n) => n,
+            None => return Ok(None),
+        };
+        let mut items = Vec::new();
+        while rest > 0 {
+            let group = rest % 1000;
+            rest /= 1000;
+            if group < 100 && rest > 0 {
+                return Ok(None);
+            }
+            let node = self.arena.number(Rat::int(group))?;
+            items.push(Value::Expr(Ex::plain(node)));
+        }
+        items.reverse();
+        Ok(Some(items))
     }
 
     fn choices(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
@@ -169,7 +217,6 @@ impl<'a> Comparer<'a> {
 
     /// The letter if a value is a single variable.
     fn single_letter(&self, v: &Value) -> Option<u8> {
-        use crate::expr::Node;
         match v {
             Value::Expr(e) => match self.arena.get(e.node) {
                 Node::Var(s) => crate::symbols::latin(s),
@@ -183,7 +230,6 @@ impl<'a> Comparer<'a> {
 
     /// Words against a product of letters, as short words without mark-up are read.
     fn text_and_letters(&mut self, text: &str, e: Ex) -> Bounded<Decision> {
-        use crate::expr::Node;
         self.rule = Rule::Text;
         let mut letters: Vec<u8> = Vec::new();
         let mut node = e.node;
@@ -210,6 +256,11 @@ impl<'a> Comparer<'a> {
         letters.reverse();
         Ok(if letters == text.as_bytes() { Same(Certainty::Proof) } else { Different })
     }
+}
+
+/// Whether all items are relations.
+fn relational(s: &Sequence) -> bool {
+    !s.items.is_empty() && s.items.iter().all(|v| matches!(v, Value::Relation(..)))
 }
 
 /// Both must hold: the weaker certainty, or the first failure.

@@ -173,7 +173,8 @@ impl<'a> Parser<'a> {
     pub(crate) fn expression(&mut self, lo: usize, hi: usize) -> Bounded<NodeId> {
         let saved = (self.pos, self.end, self.bars, self.nesting);
         (self.pos, self.end, self.bars, self.taken) = (lo, hi, 0, 0);
-        let result = self.sum().and_then(|n| if self.pos == hi { Ok(n) } else { Err(Stop::Inapplicable) });
+        let result =
+            self.infix_fraction().and_then(|n| if self.pos == hi { Ok(n) } else { Err(Stop::Inapplicable) });
         (self.pos, self.end, self.bars, self.nesting) = saved;
         self.taken = 0;
         result
@@ -398,9 +399,10 @@ impl<'a> Parser<'a> {
 
     /// A subscript after a number: the base it is written in.
     fn base_subscript(&mut self, node: NodeId) -> Bounded<NodeId> {
-        let Node::Num(literal) = self.arena.get(node) else { return Err(Stop::Inapplicable) };
         let braced = self.peek() == Some(Tok::LBrace);
         self.pos += usize::from(braced);
+        let bracket = self.peek() == Some(Tok::Open(b'('));
+        self.pos += usize::from(bracket);
         let base = match self.peek() {
             Some(Tok::Num(i)) => match &self.arena.literal(i).value {
                 Value::Exact(r) => r.as_i64(),
@@ -410,9 +412,18 @@ impl<'a> Parser<'a> {
         };
         let Some(base @ 2..=36) = base else { return Err(Stop::Inapplicable) };
         self.pos += 1;
+        if bracket {
+            self.expect(|t| t == Tok::Close(b')'))?;
+        }
         if braced {
             self.expect(|t| t == Tok::RBrace)?;
         }
+        self.based(node, base)
+    }
+
+    /// The digits of a number literal read in a base.
+    pub(crate) fn based(&mut self, node: NodeId, base: i64) -> Bounded<NodeId> {
+        let Node::Num(literal) = self.arena.get(node) else { return Err(Stop::Inapplicable) };
         let value = self.in_base(literal, base)?;
         self.arena.literals.push(Literal { value: Value::Exact(value), written: Written::default() });
         let index = self.arena.literals.len() as u32 - 1;
@@ -490,6 +501,14 @@ impl<'a> Parser<'a> {
 
     fn enclosed(&mut self, close: impl Fn(Tok) -> bool) -> Bounded<NodeId> {
         let bars = std::mem::replace(&mut self.bars, 0);
+        let inner = self.infix_fraction()?;
+        self.bars = bars;
+        self.expect(close)?;
+        Ok(inner)
+    }
+
+    /// A sum, or two of them with `\over` or `\choose` between.
+    fn infix_fraction(&mut self) -> Bounded<NodeId> {
         let mut inner = self.sum()?;
         match self.peek() {
             Some(Tok::Choose) => {
@@ -504,8 +523,6 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
-        self.bars = bars;
-        self.expect(close)?;
         Ok(inner)
     }
 

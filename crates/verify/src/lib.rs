@@ -14,6 +14,7 @@ mod finite;
 mod lex;
 mod literal;
 mod modular;
+mod numeric;
 mod parse;
 mod policy;
 mod rational;

@@ -15,6 +15,8 @@ pub(crate) struct Written {
     pub(crate) ellipsis: bool,
     /// A number word such as "five".
     pub(crate) word: bool,
+    /// Commas group the digits, without any other mark-up: they may separate a list instead.
+    pub(crate) commas: bool,
     /// The digits are one run without separators, point or exponent: usable as digits in a base.
     pub(crate) plain: bool,
 }

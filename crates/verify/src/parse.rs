@@ -236,6 +236,15 @@ impl Reader<'_> {
         if equations {
             let first = cuts[0];
             let left = if first > lo { self.expr(lo, first).ok() } else { None };
+            // A value with its name on the right: 5 = x.
+            if let (Some(value), 1) = (left, ops.len())
+                && !self.has_variable(value)?
+                && let Ok(name) = self.expr(last + 1, hi)
+                && self.has_variable(name)?
+                && self.is_label(name)?
+            {
+                return Ok(Some(Value::Assign(Some(name), Box::new(Value::Expr(value)))));
+            }
             let label = match left {
                 None => true,
                 Some(l) => {
@@ -265,9 +274,6 @@ impl Reader<'_> {
                 Err(stop) => return Err(stop),
             });
             from = cut + 1;
-        }
-        if equations && sides.len() == 2 && self.is_label(sides[1])? && !self.has_variable(sides[0])? {
-            return Ok(Some(Value::Assign(Some(sides[1]), Box::new(Value::Expr(sides[0])))));
         }
         Ok(Some(Value::Relation(ops, sides)))
     }
@@ -339,6 +345,9 @@ impl Reader<'_> {
         if negative {
             e = Ex { node: self.p.arena.push(Node::Neg(e.node))?, ..e };
         }
+        if let Some(based) = self.in_base(e, number_end, hi)? {
+            return Ok(based);
+        }
         let behind = units::parse(self.p.src, &self.p.tokens[number_end..hi], self.p.arena, self.p.work)?;
         let unit = match unit {
             Some(u) if behind.is_none() || behind == u => u,
@@ -349,7 +358,25 @@ impl Reader<'_> {
         if unit.dims.is_empty() && unit.factor.is_one() {
             return Ok(Value::Expr(e));
         }
+        // A letter before words is an article or a name, not a number of things.
+        if !unit.known && self.has_variable(e)? {
+            return Err(Stop::Inapplicable);
+        }
         Ok(Value::Quantity(e, unit))
+    }
+
+    /// Digits with their base in words: `2516 (base 8)`.
+    fn in_base(&mut self, digits: Ex, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let inside: Vec<usize> = (lo..hi)
+            .filter(|i| !matches!(self.tok(*i), Some(Tok::Open(_) | Tok::Close(_) | Tok::Minus)))
+            .collect();
+        let [word, number] = inside.as_slice() else { return Ok(None) };
+        if self.tok(*word) != Some(Tok::Word) || self.text_of(*word) != "base" {
+            return Ok(None);
+        }
+        let Some(base @ 2..=36) = self.integer(*number) else { return Ok(None) };
+        let node = self.p.based(digits.node, base)?;
+        Ok(Some(Value::Expr(Ex { node, ..digits })))
     }
 
     /// Mathematics behind leading words ("the area is 5").
@@ -367,6 +394,8 @@ impl Reader<'_> {
         if at >= hi {
             return Err(Stop::Inapplicable);
         }
+        let announces = text::announces(&self.text_of(at - 1)) || negative;
+        let words = if announces { String::new() } else { self.normal_text(lo, at) };
         match self.value(at, hi)? {
             Value::Text(_) | Value::Unread(_) | Value::Nothing => Err(Stop::Inapplicable),
             Value::Expr(e) if negative => {
@@ -376,7 +405,8 @@ impl Reader<'_> {
                 Ok(Value::Quantity(Ex { node: self.p.arena.push(Node::Neg(e.node))?, ..e }, u))
             }
             _ if negative => Err(Stop::Inapplicable),
-            v => Ok(v),
+            v if announces => Ok(v),
+            v => Ok(Value::Labelled(words, Box::new(v))),
         }
     }
 

@@ -217,7 +217,9 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
                     "per" => sign = -1,
                     "square" | "sq" => next_power = 2,
                     "cubic" | "cu" => next_power = 3,
-                    _ if filler(&word) => {
+                    _ if filler(&word)
+                        && !(word == "in" && tokens.get(at).is_none_or(|t| t.tok != Tok::Word)) =>
+                    {
                         // "units squared" and "units^2" say nothing either.
                         let (_, used) = power_after(&tokens[at..], arena);
                         at += used;

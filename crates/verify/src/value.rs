@@ -88,6 +88,8 @@ pub(crate) enum Value {
     Quantity(Ex, Unit),
     /// A name (its expression, if it is one) and its value.
     Assign(Option<Ex>, Box<Value>),
+    /// A value behind words that may say what it is.
+    Labelled(String, Box<Value>),
     Relation(Vec<Rel>, Vec<Ex>),
     Seq(Seq),
     Union(Vec<Value>),
@@ -126,7 +128,7 @@ impl Value {
                 _ => Kind::Expression,
             },
             Value::Quantity(..) => Kind::Quantity,
-            Value::Assign(..) => Kind::Assignment,
+            Value::Assign(..) | Value::Labelled(..) => Kind::Assignment,
             Value::Relation(ops, _) if ops.iter().all(|o| *o == Rel::Eq) => Kind::Equation,
             Value::Relation(..) => Kind::Inequality,
             Value::Seq(s) => match s.open {

@@ -206,7 +206,9 @@ pub(crate) fn short_word(word: &[u8]) -> bool {
         b"row", b"way", b"egg", b"cow", b"pig", b"hen", b"ant", b"bee", b"fox", b"ray", b"leo", b"max",
         b"ian", b"eve", b"sue", b"meg", b"jen", b"pam", b"pat", b"roy", b"ted", b"tim", b"zoe", b"liz",
         b"lee", b"jay", b"ivy", b"ida", b"hal", b"guy", b"gus", b"gil", b"fay", b"eli", b"deb", b"don",
-        b"ava", b"abe", b"al", b"ed", b"jo", b"none", b"dne",
+        b"ava", b"abe", b"al", b"ed", b"jo", b"but", b"mrs", b"mr", b"dr", b"her", b"his", b"she", b"him",
+        b"you", b"our", b"dne", b"he", b"my", b"do", b"per", b"via", b"add", b"end", b"off", b"far", b"own",
+        b"use", b"set", b"let", b"see", b"say", b"got", b"get",
     ];
     WORDS.contains(&word)
 }

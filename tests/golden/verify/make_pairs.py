@@ -14,11 +14,14 @@ from families import FAMILIES
 
 
 def family_pairs():
-    for equal, different in FAMILIES:
-        seen = list(dict.fromkeys(equal))
-        for i, a in enumerate(seen):
-            for b in seen[i:] if i == 0 else seen[i + 1 :]:
+    for family in FAMILIES:
+        full, short, different = family if len(family) == 3 else (family[0], [], family[1])
+        full = list(dict.fromkeys(full))
+        for i, a in enumerate(full):
+            for b in full[i:] if i == 0 else full[i + 1 :]:
                 yield a, b, True
+            for b in short:
+                yield (b, a, True) if i % 2 else (a, b, True)
             for d in different:
                 yield a, d, False
 

@@ -5,6 +5,7 @@ use crate::exact::{self, Exact};
 use crate::expr::{Node, NodeId};
 use crate::finite;
 use crate::literal::{Value as LiteralValue, Written};
+use crate::numeric;
 use crate::policy::Convention;
 use crate::rational::Rat;
 use crate::units::Unit;
@@ -153,8 +154,13 @@ impl Comparer<'_> {
             Err(Stop::Budget) if self.work.used() >= self.policy.work => return Err(Stop::Budget),
             Err(_) => {}
         }
-        self.rule = Rule::Undecided;
-        Ok(Unknown)
+        self.rule = Rule::Numeric;
+        match numeric::compare(self.arena, a, b, self.work) {
+            Ok(Different) => self.rounded(a, b),
+            Ok(decision) => Ok(decision),
+            Err(Stop::Budget) => Err(Stop::Budget),
+            Err(Stop::Inapplicable) => Ok(Unknown),
+        }
     }
 
     /// Whether one side is a decimal that rounds the other.
@@ -176,14 +182,11 @@ impl Comparer<'_> {
         }
         // One unit in the last place: correct rounding and truncation both pass.
         let unit = Rat::int(10).pow(i64::from(written.exponent) - i64::from(written.places), self.work)?;
-        let difference = match (
-            exact::rational(self.arena, decimal.node, self.work)?,
-            exact::rational(self.arena, exact.node, self.work)?,
-        ) {
-            (Some(x), Some(y)) => x.add(&y.neg(), self.work)?.abs(),
-            _ => return Ok(Different),
+        let Some(value) = exact::rational(self.arena, decimal.node, self.work)? else { return Ok(Different) };
+        let near = match exact::rational(self.arena, exact.node, self.work) {
+            Ok(Some(y)) => value.add(&y.neg(), self.work)?.abs().order(&unit, self.work)?.is_lt(),
+            _ => numeric::within(self.arena, exact, &value, &unit, self.work).unwrap_or(false),
         };
-        let near = difference.order(&unit, self.work)?.is_lt();
         Ok(if near { self.grant(Same(Certainty::Probable), Convention::DecimalRounded) } else { Different })
     }
 

@@ -36,6 +36,12 @@ impl Comparer<'_> {
             (b'{', _) | (_, b'{') => Ok(Different),
             (0, _) | (_, 0) => {
                 let (list, tuple) = if s.open == 0 { (s, t) } else { (t, s) };
+                // Square brackets hold a list in code; half-open ones are an interval.
+                let labelled = list.items.iter().any(|v| matches!(v, Value::Assign(..)));
+                if tuple.open != tuple.close || (tuple.open == b'[' && labelled) {
+                    self.rule = Rule::Kinds;
+                    return Ok(Different);
+                }
                 let mut inner = self.in_order(&list.items, &tuple.items)?;
                 if !matches!(inner, Same(_)) {
                     if let Some(sorted) = self.by_label(&list.items) {

@@ -68,6 +68,9 @@ impl Comparer<'_> {
             {
                 match (&s.items[0], &s.items[1]) {
                     (Value::Expr(l), Value::Expr(h)) => {
+                        if self.infinite(*l)? == Some(false) || self.infinite(*h)? == Some(true) {
+                            return Ok(None);
+                        }
                         let low = self.end(*l, s.open == b'[')?;
                         let high = self.end(*h, s.close == b'[')?;
                         plain(vec![Piece { low, high }])

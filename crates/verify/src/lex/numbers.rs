@@ -75,6 +75,7 @@ impl Lexer<'_> {
         let comma_groups = !after_comma && (self.depth == 0 || self.roomy_commas) && self.comma_groups();
         while let Some(len) = self.separator(comma_groups) {
             written.plain = false;
+            written.commas = comma_groups;
             self.pos += len;
             for _ in 0..3 {
                 digits.push(self.src[self.pos]);

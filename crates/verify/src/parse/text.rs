@@ -35,6 +35,45 @@ pub(super) fn changes_meaning(word: &str) -> bool {
     )
 }
 
+/// Words after which a value is announced, so that the words before it say nothing else.
+pub(super) fn announces(word: &str) -> bool {
+    matches!(
+        word,
+        "is" | "are"
+            | "be"
+            | "equals"
+            | "equal"
+            | "answer"
+            | "answers"
+            | "approximately"
+            | "about"
+            | "exactly"
+            | "roughly"
+            | "around"
+            | "solution"
+            | "solutions"
+            | "result"
+            | "value"
+            | "to"
+            | "thus"
+            | "so"
+            | "therefore"
+            | "hence"
+            | "either"
+            | "was"
+            | "were"
+            | "have"
+            | "has"
+            | "get"
+            | "total"
+            | "only"
+            | "interval"
+            | "range"
+            | "domain"
+            | "both"
+    )
+}
+
 impl Reader<'_> {
     /// Whether the range is only words, and what they mean.
     pub(super) fn whole_text(&mut self, lo: usize, hi: usize) -> Option<Value> {
@@ -65,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// Lower case, one space between words, no mark-up.
-    fn normal_text(&self, lo: usize, hi: usize) -> String {
+    pub(super) fn normal_text(&self, lo: usize, hi: usize) -> String {
         let mut text = String::new();
         for token in &self.p.tokens[lo..hi] {
             let raw = &self.p.src[token.start as usize..token.end as usize];
@@ -75,8 +114,8 @@ impl Reader<'_> {
             if matches!(token.tok, Tok::LBrace | Tok::RBrace | Tok::Comma) {
                 continue;
             }
-            let glued = text.ends_with(|c: char| !c.is_alphabetic()) && !letters && !token.spaced;
-            if !text.is_empty() && !glued && (letters || token.spaced) {
+            let after_letter = text.ends_with(char::is_alphabetic);
+            if !text.is_empty() && (token.spaced || (letters != after_letter) || (word && after_letter)) {
                 text.push(' ');
             }
             for c in piece.chars().filter(|c| !matches!(c, '\\' | '.' | '{' | '}' | '$' | ' ')) {
