@@ -1,1 +1,33 @@
-//! Placeholder, written next.
+//! Verifies mathematical answers: extracts them from text, reads them, and compares them, in bounded work.
+//!
+//! [`verify`] compares a reference answer with another, [`extract`] finds the answer in a completion, and [`grade`]
+//! does both. All three are total: any input gives a verdict, without panics, threads or clocks, in an amount of work
+//! that [`Policy::work`] caps. Verdicts are deterministic and symmetric.
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod exact;
+mod expr;
+mod extract;
+mod finite;
+mod lex;
+mod literal;
+mod modular;
+mod numeric;
+mod parse;
+mod policy;
+mod rational;
+mod symbols;
+mod units;
+mod value;
+mod verdict;
+mod verify;
+mod words;
+mod work;
+
+pub use extract::{ExtractOptions, Extracted, Source, extract, extract_bytes};
+pub use policy::{Convention, Conventions, Policy};
+pub use value::Kind;
+pub use verdict::{Certainty, How, Outcome, Rule, Verdict};
+pub use verify::{Grade, grade, verify};

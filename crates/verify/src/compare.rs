@@ -1,0 +1,274 @@
+//! Comparison of two values under a policy.
+
+mod numbers;
+mod relations;
+mod sequences;
+mod sets;
+
+use crate::expr::{Arena, Node};
+use crate::literal::Value as LiteralValue;
+use crate::policy::{Convention, Conventions, Policy};
+use crate::rational::Rat;
+use crate::value::{Ex, Seq as Sequence, Value};
+use crate::verdict::{Certainty, Rule};
+use crate::work::{Bounded, Stop, Work};
+
+/// What a comparison found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Same(Certainty),
+    Different,
+    /// No method decided within its bounds.
+    Unknown,
+}
+
+use Decision::{Different, Same};
+
+/// A comparison in progress.
+pub(crate) struct Comparer<'a> {
+    pub(crate) arena: &'a mut Arena,
+    pub(crate) work: &'a mut Work,
+    pub(crate) policy: &'a Policy,
+    pub(crate) conventions: Conventions,
+    pub(crate) rule: Rule,
+    nesting: u32,
+}
+
+impl<'a> Comparer<'a> {
+    pub(crate) fn new(arena: &'a mut Arena, work: &'a mut Work, policy: &'a Policy) -> Comparer<'a> {
+        Comparer { arena, work, policy, conventions: Conventions::default(), rule: Rule::Kinds, nesting: 0 }
+    }
+
+    /// Grants an equality that rests on a convention, if the policy allows it.
+    fn grant(&mut self, decision: Decision, convention: Convention) -> Decision {
+        match decision {
+            Same(_) if self.policy.allows(convention) => {
+                self.conventions.insert(convention);
+                decision
+            }
+            Same(_) => Different,
+            other => other,
+        }
+    }
+
+    /// Compares two values.
+    pub(crate) fn values(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
+        self.nesting += 1;
+        self.work.charge(4)?;
+        if self.nesting > 24 {
+            return Err(Stop::Budget);
+        }
+        let kept = self.conventions;
+        let decision = self.dispatch(a, b)?;
+        if !matches!(decision, Same(_)) {
+            self.conventions = kept;
+        }
+        self.nesting -= 1;
+        Ok(decision)
+    }
+
+    fn dispatch(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
+        use Value::*;
+        match (a, b) {
+            (Expr(x), Expr(y)) => self.numbers(*x, *y),
+            (Nothing, _) | (_, Nothing) => Ok(Decision::Unknown),
+            (Choice(..), _) | (_, Choice(..)) => self.choices(a, b),
+            (Assign(l, x), Assign(m, y)) => self.assignments(*l, x, *m, y),
+            (Assign(l, x), other) | (other, Assign(l, x)) => {
+                if let (Some(label), Relation(ops, sides)) = (l, other) {
+                    return self.assignment_as_equation(*label, x, ops, sides);
+                }
+                let inner = self.values(x, other)?;
+                Ok(self.grant(inner, Convention::LabelOmitted))
+            }
+            (Quantity(x, u), Quantity(y, v)) => self.quantities(*x, u, *y, v),
+            (Quantity(x, _), Expr(y)) | (Expr(y), Quantity(x, _)) => {
+                let bare = self.numbers(*x, *y)?;
+                Ok(self.grant(bare, Convention::UnitOmitted))
+            }
+            (Text(s), Text(t)) | (Unread(s), Unread(t)) | (Text(s), Unread(t)) | (Unread(s), Text(t)) => {
+                self.rule = Rule::Text;
+                Ok(if s == t { Same(Certainty::Proof) } else { Different })
+            }
+            (Text(s), Expr(e)) | (Expr(e), Text(s)) => self.text_and_letters(s, *e),
+            (Unread(_), _) | (_, Unread(_)) => Ok(Decision::Unknown),
+            (Truth(s), Truth(t)) => {
+                self.rule = Rule::Text;
+                Ok(if s == t { Same(Certainty::Proof) } else { Different })
+            }
+            (Labelled(s, x), Labelled(t, y)) => {
+                if s != t {
+                    return Ok(Different);
+                }
+                self.values(x, y)
+            }
+            (Labelled(_, x), other) | (other, Labelled(_, x)) => {
+                let inner = self.values(x, other)?;
+                Ok(self.grant(inner, Convention::LabelOmitted))
+            }
+            (Empty, Empty) | (Reals, Reals) => Ok(Same(Certainty::Proof)),
+            (Ratio(x), Ratio(y)) => self.ratios(x, y),
+            (Time { .. }, Time { .. } | Ratio(_)) | (Ratio(_), Time { .. }) => self.times(a, b),
+            (Ratio(x), Expr(e)) | (Expr(e), Ratio(x)) if x.len() == 2 => {
+                let quotient = self.arena.push(Node::Div(x[0].node, x[1].node))?;
+                let inner = self.numbers(Ex::plain(quotient), *e)?;
+                Ok(self.grant(inner, Convention::RatioAsQuotient))
+            }
+            (Matrix { .. }, Matrix { .. }) => self.matrices(a, b),
+            (Relation(o, x), Relation(p, y)) => self.relations(o, x, p, y),
+            _ => self.structures(a, b),
+        }
+    }
+
+    /// Sequences, sets, intervals, matrices, in any pairing.
+    fn structures(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
+        use Value::*;
+        if let (Seq(s), Seq(t)) = (a, b) {
+            if (relational(s) || relational(t))
+                && let Some(decision) = self.as_real_sets(a, b)?
+            {
+                return Ok(decision);
+            }
+            return self.sequences(s, t);
+        }
+        if let Some(decision) = self.as_real_sets(a, b)? {
+            return Ok(decision);
+        }
+        match (a, b) {
+            (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
+            (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
+            (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
+                match self.split_at_commas(*e)? {
+                    Some(items) => self.sequences(s, &Sequence { open: 0, close: 0, or: false, items }),
+                    None => Ok(Different),
+                }
+            }
+            (Seq(s), other) | (other, Seq(s)) if s.items.len() == 1 && s.open == b'{' => {
+                let inner = self.values(&s.items[0], other)?;
+                Ok(self.grant(inner, Convention::SingletonAsElement))
+            }
+            (Union(x), Union(y)) => self.multisets(x, y),
+            _ => Ok(Different),
+        }
+    }
+
+    /// A number such as `48,384`, read as a list instead.
+    fn split_at_commas(&mut self, e: Ex) -> Bounded<Option<Vec<Value>>> {
+        let Node::Num(i) = self.arena.get(e.node) else { return Ok(None) };
+        let literal = self.arena.literal(i);
+        let (true, LiteralValue::Exact(r)) = (literal.written.commas, &literal.value) else {
+            return Ok(None);
+        };
+        let mut rest = match r.as_i64() {
+            Some(n) => n,
+            None => return Ok(None),
+        };
+        let mut items = Vec::new();
+        while rest > 0 {
+            let group = rest % 1000;
+            rest /= 1000;
+            if group < 100 && rest > 0 {
+                return Ok(None);
+            }
+            let node = self.arena.number(Rat::int(group))?;
+            items.push(Value::Expr(Ex::plain(node)));
+        }
+        items.reverse();
+        Ok(Some(items))
+    }
+
+    fn choices(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
+        self.rule = Rule::Text;
+        match (a, b) {
+            (Value::Choice(c, x), Value::Choice(d, y)) => {
+                let same_letter = c.eq_ignore_ascii_case(d);
+                if !same_letter {
+                    return Ok(Different);
+                }
+                match (x, y) {
+                    (None, None) => Ok(Same(Certainty::Proof)),
+                    (Some(x), Some(y)) => self.values(x, y),
+                    _ => Ok(self.grant(Same(Certainty::Proof), Convention::ChoiceContent)),
+                }
+            }
+            (Value::Choice(c, content), other) | (other, Value::Choice(c, content)) => {
+                if let Some(letter) = self.single_letter(other) {
+                    let same = letter == *c
+                        || (letter.eq_ignore_ascii_case(c) && self.policy.allows(Convention::TextCase));
+                    return Ok(if !same {
+                        Different
+                    } else if content.is_some() {
+                        self.grant(Same(Certainty::Proof), Convention::ChoiceContent)
+                    } else {
+                        Same(Certainty::Proof)
+                    });
+                }
+                match content {
+                    Some(content) => {
+                        let inner = self.values(content, other)?;
+                        Ok(self.grant(inner, Convention::ChoiceContent))
+                    }
+                    None => Ok(Different),
+                }
+            }
+            _ => Ok(Different),
+        }
+    }
+
+    /// The letter if a value is a single variable.
+    fn single_letter(&self, v: &Value) -> Option<u8> {
+        match v {
+            Value::Expr(e) => match self.arena.get(e.node) {
+                Node::Var(s) => crate::symbols::latin(s),
+                Node::E => Some(b'e'),
+                _ => None,
+            },
+            Value::Text(s) if s.len() == 1 => Some(s.as_bytes()[0]),
+            _ => None,
+        }
+    }
+
+    /// Words against a product of letters, as short words without mark-up are read.
+    fn text_and_letters(&mut self, text: &str, e: Ex) -> Bounded<Decision> {
+        self.rule = Rule::Text;
+        let mut letters: Vec<u8> = Vec::new();
+        let mut node = e.node;
+        loop {
+            self.work.charge(1)?;
+            let (last, rest) = match self.arena.get(node) {
+                Node::Mul(a, b) => (b, Some(a)),
+                _ => (node, None),
+            };
+            match self.arena.get(last) {
+                Node::Var(s) => match crate::symbols::latin(s) {
+                    Some(l) => letters.push(l.to_ascii_lowercase()),
+                    None => return Ok(Different),
+                },
+                Node::E => letters.push(b'e'),
+                Node::I => letters.push(b'i'),
+                _ => return Ok(Different),
+            }
+            match rest {
+                Some(a) => node = a,
+                None => break,
+            }
+        }
+        letters.reverse();
+        Ok(if letters == text.as_bytes() { Same(Certainty::Proof) } else { Different })
+    }
+}
+
+/// Whether all items are relations.
+fn relational(s: &Sequence) -> bool {
+    !s.items.is_empty() && s.items.iter().all(|v| matches!(v, Value::Relation(..)))
+}
+
+/// Both must hold: the weaker certainty, or the first failure.
+pub(crate) fn both(a: Decision, b: Decision) -> Decision {
+    match (a, b) {
+        (Different, _) | (_, Different) => Different,
+        (Decision::Unknown, _) | (_, Decision::Unknown) => Decision::Unknown,
+        (Same(Certainty::Proof), Same(Certainty::Proof)) => Same(Certainty::Proof),
+        _ => Same(Certainty::Probable),
+    }
+}

@@ -1,0 +1,119 @@
+//! Equations, inequalities and assignments.
+
+use super::{Comparer, Decision};
+use crate::exact::{Exact, Factor};
+use crate::expr::{Node, mirrored};
+use crate::lex::Rel;
+use crate::policy::Convention;
+use crate::value::{Ex, Value};
+use crate::verdict::{Certainty, Rule};
+use crate::work::{Bounded, Stop};
+use Decision::{Different, Same, Unknown};
+
+impl Comparer<'_> {
+    pub(super) fn assignments(
+        &mut self,
+        l: Option<Ex>,
+        x: &Value,
+        m: Option<Ex>,
+        y: &Value,
+    ) -> Bounded<Decision> {
+        let inner = self.values(x, y)?;
+        let (Some(l), Some(m)) = (l, m) else {
+            return Ok(self.grant(inner, Convention::LabelOmitted));
+        };
+        let same_label = self.arena.same(l.node, m.node, self.work)?;
+        if same_label {
+            return Ok(inner);
+        }
+        if matches!(inner, Same(_)) && self.is_function_name(l) && self.is_function_name(m) {
+            return Ok(self.grant(inner, Convention::LabelOmitted));
+        }
+        match (x, y) {
+            (Value::Expr(x), Value::Expr(y)) => self.relations(&[Rel::Eq], &[l, *x], &[Rel::Eq], &[m, *y]),
+            _ => Ok(Different),
+        }
+    }
+
+    /// `y` and `f(x)` both name a function.
+    fn is_function_name(&self, e: Ex) -> bool {
+        match self.arena.get(e.node) {
+            Node::Var(s) => s == u32::from(b'y'),
+            Node::Mul(f, x) => matches!((self.arena.get(f), self.arena.get(x)), (Node::Var(_), Node::Var(_))),
+            _ => false,
+        }
+    }
+
+    pub(super) fn assignment_as_equation(
+        &mut self,
+        label: Ex,
+        value: &Value,
+        ops: &[Rel],
+        sides: &[Ex],
+    ) -> Bounded<Decision> {
+        match value {
+            Value::Expr(e) => self.relations(&[Rel::Eq], &[label, *e], ops, sides),
+            _ => Ok(Different),
+        }
+    }
+
+    /// Relations are equal if their sides are, or if left minus right is the same up to a factor.
+    pub(super) fn relations(&mut self, o: &[Rel], x: &[Ex], p: &[Rel], y: &[Ex]) -> Bounded<Decision> {
+        if o.len() != p.len() {
+            return Ok(Different);
+        }
+        for flip in [false, true] {
+            let matching = (0..o.len()).all(|k| {
+                let other = if flip { mirrored(p[p.len() - 1 - k]) } else { p[k] };
+                o[k] == other
+            });
+            if !matching {
+                continue;
+            }
+            let mut same = true;
+            for k in 0..x.len() {
+                let other = if flip { y[y.len() - 1 - k] } else { y[k] };
+                if !matches!(self.expressions(x[k], other)?, Same(_)) {
+                    same = false;
+                    break;
+                }
+            }
+            if same {
+                self.rule = Rule::Items;
+                return Ok(Same(Certainty::Proof));
+            }
+        }
+        if o.len() != 1 {
+            return Ok(Different);
+        }
+        self.rule = Rule::Proportional;
+        match self.proportional(o[0], x, p[0], y) {
+            Err(Stop::Inapplicable) => Ok(Different),
+            other => other,
+        }
+    }
+
+    fn proportional(&mut self, o: Rel, x: &[Ex], p: Rel, y: &[Ex]) -> Bounded<Decision> {
+        let difference = |s: &mut Self, sides: &[Ex]| -> Bounded<u32> {
+            let right = s.arena.push(Node::Neg(sides[1].node))?;
+            s.arena.push(Node::Add(sides[0].node, right))
+        };
+        let (left, right) = (difference(self, x)?, difference(self, y)?);
+        let mut field = Exact::default();
+        let a = field.eval(self.arena, left, self.work)?;
+        let b = field.eval(self.arena, right, self.work)?;
+        let factor = field.proportional(&a.num, &b.num, self.work)?;
+        let decision = match (factor, o == p, o == mirrored(p)) {
+            (None, _, _) if field.dependent => Unknown,
+            (None, _, _) => Different,
+            (Some(_), true, true) => Same(Certainty::Proof),
+            (Some(Factor::Positive), true, _) | (Some(Factor::Negative), _, true) => {
+                // An inequality may not be multiplied by a denominator of unknown sign.
+                if a.den == b.den { Same(Certainty::Proof) } else { Unknown }
+            }
+            (Some(Factor::Unknown), _, _) => Unknown,
+            _ => Different,
+        };
+        Ok(decision)
+    }
+}

@@ -1,0 +1,270 @@
+//! Parts of the grammar that start from a bracket or a special sign: choices, brackets, matrices, ratios, times.
+
+use super::Reader;
+use crate::expr::Node;
+use crate::lex::Tok;
+use crate::symbols;
+use crate::value::{Ex, Seq, Value};
+use crate::work::{Bounded, Stop};
+
+impl Reader<'_> {
+    /// `(C)`, `C)`, `C.`, `\text{C}`, `Option C`, each with or without what the option says.
+    pub(super) fn choice(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let mut at = lo;
+        if self.tok(at) == Some(Tok::Word) && hi - lo <= 24 {
+            let word = self.text_of(at);
+            if matches!(word.as_str(), "option" | "choice" | "answer") {
+                at += 1;
+                if self.tok(at) == Some(Tok::Colon) {
+                    at += 1;
+                }
+            }
+        }
+        let named = at > lo;
+        let bracket = self.tok(at) == Some(Tok::Open(b'('));
+        let letter_at = at + usize::from(bracket);
+        if letter_at >= hi {
+            return Ok(None);
+        }
+        let letter = match self.tok(letter_at) {
+            Some(Tok::Var(s)) => symbols::latin(s),
+            Some(Tok::EulerE) => Some(b'e'),
+            Some(Tok::Word) => {
+                let t = self.p.tokens[letter_at];
+                (t.end - t.start == 1).then(|| self.p.src[t.start as usize])
+            }
+            _ => None,
+        };
+        let Some(letter) = letter else { return Ok(None) };
+        let text_letter = self.p.tokens[letter_at].text;
+        let mut next = letter_at + 1;
+        if bracket {
+            if self.tok(next) != Some(Tok::Close(b')')) || next >= hi {
+                return Ok(None);
+            }
+            next += 1;
+        }
+        let mark = self.p.src.get(self.p.tokens[letter_at].end as usize).copied();
+        let marked = !bracket && matches!(mark, Some(b'.' | b')' | b':'));
+        if marked && next < hi && matches!(self.tok(next), Some(Tok::Close(b')') | Tok::Colon)) {
+            next += 1;
+        }
+        let upper = letter.is_ascii_uppercase() && letter <= b'J';
+        let lower = letter.is_ascii_lowercase() && letter <= b'e';
+        let sure = bracket || marked || named;
+        if next >= hi {
+            let single = self.tok(letter_at) == Some(Tok::Word) && text_letter;
+            return Ok(
+                ((sure && (upper || lower)) || (single && upper)).then_some(Value::Choice(letter, None))
+            );
+        }
+        let apart = self.p.tokens[next].spaced || self.p.tokens[next].text || text_letter || marked;
+        let operator = matches!(
+            self.tok(next),
+            Some(
+                Tok::Plus
+                    | Tok::Minus
+                    | Tok::Times
+                    | Tok::Slash
+                    | Tok::Caret
+                    | Tok::Comma
+                    | Tok::Rel(_)
+                    | Tok::And
+                    | Tok::Or
+                    | Tok::Under
+            )
+        );
+        if !(upper && sure && apart && !operator) {
+            return Ok(None);
+        }
+        let rest = self.value(next, hi)?;
+        Ok(Some(Value::Choice(letter, Some(Box::new(rest)))))
+    }
+
+    /// A range that is one pair of brackets: tuple, interval, set, or a group.
+    pub(super) fn bracketed(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        // Intervals written with reversed brackets: ]1,2[ and [1,2[.
+        if let Some(v) = self.reversed_interval(lo, hi)? {
+            return Ok(Some(v));
+        }
+        let Some(Tok::Open(open)) = self.tok(lo) else { return Ok(None) };
+        if matches!(open, b'f' | b'c') || self.closing(lo, hi) != Some(hi - 1) {
+            return Ok(None);
+        }
+        let Some(Tok::Close(close)) = self.tok(hi - 1) else { return Ok(None) };
+        let close = match close {
+            b')' => b'(',
+            b']' => b'[',
+            other => other,
+        };
+        let (inner, end) = (lo + 1, hi - 1);
+        if open == b'{' {
+            if let Some(&bar) =
+                self.positions(inner, end, |t| matches!(t, Tok::Such | Tok::Bar | Tok::Colon)).first()
+            {
+                return self.value(bar + 1, end).map(Some);
+            }
+        }
+        let cuts = self.positions(inner, end, |t| matches!(t, Tok::Comma | Tok::Semi));
+        if cuts.is_empty() {
+            if inner == end {
+                return Ok(Some(if open == b'{' { Value::Empty } else { Value::Nothing }));
+            }
+            let value = self.value(inner, end)?;
+            return match (open, value) {
+                (_, Value::Unread(_) | Value::Nothing) => Err(Stop::Inapplicable),
+                (b'{', Value::Seq(s)) if s.open == 0 => Ok(Some(Value::Seq(Seq { open, close, ..s }))),
+                (b'{', v) => Ok(Some(Value::Seq(Seq { open, close, or: false, items: vec![v] }))),
+                (_, v) => Ok(Some(v)),
+            };
+        }
+        let items = self.parts(inner, end, &cuts)?;
+        if items.len() != cuts.len() + 1 && open != b'{' {
+            return Err(Stop::Inapplicable);
+        }
+        if items.iter().any(|v| matches!(v, Value::Unread(_))) {
+            return Err(Stop::Inapplicable);
+        }
+        if let Some(m) = nested_rows(open, &items) {
+            return Ok(Some(m));
+        }
+        Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
+    }
+
+    fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        if hi - lo < 5 {
+            return Ok(None);
+        }
+        let open = match self.tok(lo) {
+            Some(Tok::Close(b']')) => b'(',
+            Some(Tok::Open(b'[')) => b'[',
+            Some(Tok::Open(b'(')) => b'(',
+            _ => return Ok(None),
+        };
+        let close = match self.tok(hi - 1) {
+            Some(Tok::Open(b'[')) => b'(',
+            Some(Tok::Close(b']')) => b'[',
+            Some(Tok::Close(b')')) => b'(',
+            _ => return Ok(None),
+        };
+        let reversed = self.tok(lo) == Some(Tok::Close(b']')) || self.tok(hi - 1) == Some(Tok::Open(b'['));
+        let cuts = self.positions(lo + 1, hi - 1, |t| matches!(t, Tok::Comma | Tok::Semi));
+        if !reversed || cuts.len() != 1 {
+            return Ok(None);
+        }
+        let items = self.parts(lo + 1, hi - 1, &cuts)?;
+        if items.len() != 2 {
+            return Err(Stop::Inapplicable);
+        }
+        Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
+    }
+
+    /// `\begin{pmatrix} .. \end{pmatrix}`, with a factor before it, in brackets or bare.
+    pub(super) fn matrix(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(&begin) = self.positions(lo, hi, |t| t == Tok::Begin).first() else {
+            return Ok(None);
+        };
+        let (start, end) = (begin + 1, self.closing(begin, hi).ok_or(Stop::Inapplicable)?);
+        if end + 1 != hi {
+            return Err(Stop::Inapplicable);
+        }
+        let factor = match (begin > lo, self.tok(lo)) {
+            (false, _) => None,
+            (true, Some(Tok::Minus)) if begin == lo + 1 => {
+                let one = self.p.arena.number(crate::rational::Rat::int(-1))?;
+                Some(one)
+            }
+            (true, _) => {
+                let stop = if self.tok(begin - 1) == Some(Tok::Times) { begin - 1 } else { begin };
+                Some(self.expr(lo, stop)?.node)
+            }
+        };
+        let rows = self.positions(start, end, |t| t == Tok::Row);
+        let mut items: Vec<Ex> = Vec::new();
+        let mut cols = 0;
+        let mut from = start;
+        for cut in rows.into_iter().chain([end]) {
+            if cut > from {
+                let cells = self.positions(from, cut, |t| t == Tok::Amp);
+                let width = cells.len() + 1;
+                if cols != 0 && cols != width {
+                    return Err(Stop::Inapplicable);
+                }
+                cols = width;
+                let mut cell = from;
+                for c in cells.into_iter().chain([cut]) {
+                    let mut e = self.expr(cell, c)?;
+                    if let Some(f) = factor {
+                        e = Ex { node: self.p.arena.push(Node::Mul(f, e.node))?, ..e };
+                    }
+                    items.push(e);
+                    cell = c + 1;
+                }
+            }
+            from = cut + 1;
+        }
+        if items.is_empty() { Err(Stop::Inapplicable) } else { Ok(Some(Value::Matrix { cols, items })) }
+    }
+
+    /// Ratios, times of day, and labels with a colon.
+    pub(super) fn colon(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let cuts = self.positions(lo, hi, |t| t == Tok::Colon);
+        let Some(&first) = cuts.first() else { return Ok(None) };
+        if let Some(v) = self.time(lo, hi)? {
+            return Ok(Some(v));
+        }
+        if (lo..first).all(|i| self.tok(i) == Some(Tok::Word)) {
+            return self.value(first + 1, hi).map(Some);
+        }
+        let mut sides = Vec::new();
+        let mut from = lo;
+        for cut in cuts.into_iter().chain([hi]) {
+            sides.push(self.expr(from, cut)?);
+            from = cut + 1;
+        }
+        Ok(Some(Value::Ratio(sides)))
+    }
+
+    /// `3:30 p.m.`
+    fn time(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let (Some(hour), Some(Tok::Colon), Some(minute)) =
+            (self.integer(lo), self.tok(lo + 1), self.integer(lo + 2))
+        else {
+            return Ok(None);
+        };
+        let digits = self.p.tokens[lo + 2];
+        if !(0..=24).contains(&hour) || !(0..60).contains(&minute) || digits.end - digits.start != 2 {
+            return Ok(None);
+        }
+        if hi != lo + 4 || self.tok(lo + 3) != Some(Tok::Word) {
+            return Ok(None);
+        }
+        let pm = match self.text_of(lo + 3).replace('.', "").as_str() {
+            "pm" => true,
+            "am" => false,
+            _ => return Ok(None),
+        };
+        Ok(Some(Value::Time { minutes: hour * 60 + minute, pm: Some(pm) }))
+    }
+}
+
+/// Rows in brackets, as in code: a matrix.
+fn nested_rows(open: u8, items: &[Value]) -> Option<Value> {
+    if open != b'[' {
+        return None;
+    }
+    let mut flat = Vec::new();
+    let mut cols = 0;
+    for row in items {
+        let Value::Seq(Seq { open: b'[', close: b'[', items, .. }) = row else { return None };
+        if cols != 0 && cols != items.len() {
+            return None;
+        }
+        cols = items.len();
+        for cell in items {
+            let Value::Expr(e) = cell else { return None };
+            flat.push(*e);
+        }
+    }
+    Some(Value::Matrix { cols, items: flat })
+}

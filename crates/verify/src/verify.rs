@@ -1,0 +1,93 @@
+//! The entry points: compare two answers, or grade a completion.
+
+use crate::compare::{Comparer, Decision};
+use crate::expr::Arena;
+use crate::extract::{self, ExtractOptions, Extracted};
+use crate::parse;
+use crate::policy::{Conventions, Policy};
+use crate::value::{Kind, Value};
+use crate::verdict::{Certainty, How, Outcome, Rule, Verdict};
+use crate::work::{Bounded, Stop, Work};
+
+/// Longer answers are compared as strings only.
+const MAX_BYTES: usize = 1 << 17;
+
+/// Compares an answer with the reference answer. Symmetric in its two strings.
+pub fn verify(gold: &str, answer: &str, policy: &Policy) -> Verdict {
+    let mut work = Work::new(policy.work);
+    let mut how = How {
+        gold: Kind::Nothing,
+        answer: Kind::Nothing,
+        rule: Rule::Undecided,
+        conventions: Conventions::default(),
+    };
+    let outcome = match compare(gold, answer, policy, &mut work, &mut how) {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::Budget,
+    };
+    Verdict { outcome, how, work: work.used() }
+}
+
+fn compare(gold: &str, answer: &str, policy: &Policy, work: &mut Work, how: &mut How) -> Bounded<Outcome> {
+    let (gold, answer) = (bare(gold), bare(answer));
+    if gold.is_empty() || answer.is_empty() {
+        return Ok(Outcome::Unparsed);
+    }
+    if gold == answer {
+        how.rule = Rule::Identical;
+        (how.gold, how.answer) = (Kind::Text, Kind::Text);
+        return Ok(Outcome::Equal(Certainty::Proof));
+    }
+    if gold.len() > MAX_BYTES || answer.len() > MAX_BYTES {
+        return Err(Stop::Budget);
+    }
+    let mut arena = Arena::default();
+    let a = parse::parse(gold, &mut arena, work)?;
+    let b = parse::parse(answer, &mut arena, work)?;
+    (how.gold, how.answer) = (a.kind(&arena), b.kind(&arena));
+    let mut comparer = Comparer::new(&mut arena, work, policy);
+    let decision = comparer.values(&a, &b)?;
+    how.rule = comparer.rule;
+    Ok(match decision {
+        Decision::Same(certainty) => {
+            how.conventions = comparer.conventions;
+            Outcome::Equal(certainty)
+        }
+        Decision::Different => Outcome::NotEqual,
+        Decision::Unknown if unread(&a) || unread(&b) => Outcome::Unparsed,
+        Decision::Unknown => Outcome::NotEqual,
+    })
+}
+
+fn unread(v: &Value) -> bool {
+    matches!(v, Value::Unread(_) | Value::Nothing)
+}
+
+/// The answer without a box around it, outer white space and math delimiters.
+fn bare(text: &str) -> &str {
+    let mut text = text;
+    if let Some(span) = extract::single_box(text) {
+        text = &text[span];
+    }
+    text.trim()
+}
+
+/// What [`grade`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grade {
+    /// The answer's place in the completion and how it was found; `None` if there is none.
+    pub extracted: Option<Extracted>,
+    /// The comparison; `Unparsed` if no answer was found.
+    pub verdict: Verdict,
+}
+
+/// Extracts the answer of a completion and compares it with the reference answer.
+pub fn grade(completion: &str, gold: &str, options: &ExtractOptions, policy: &Policy) -> Grade {
+    match extract::extract(completion, options) {
+        Some(found) => {
+            let verdict = verify(gold, &found.text(completion), policy);
+            Grade { extracted: Some(found), verdict }
+        }
+        None => Grade { extracted: None, verdict: verify(gold, "", policy) },
+    }
+}
