@@ -83,7 +83,8 @@ pub fn full() -> Architecture {
     }
 }
 
-/// Random weights of a scale at which activations neither vanish nor explode, so that log-probs are of order 4.
+/// Random weights of a scale at which activations neither vanish nor explode and logits are of order 1/2, so that
+/// log-probs lie around `-ln V`.
 pub fn policy(arch: Architecture, seed: u64) -> Policy<Cpu> {
     let layout = Layout::new(&arch);
     let mut random = Random(seed);
@@ -92,7 +93,7 @@ pub fn policy(arch: Architecture, seed: u64) -> Policy<Cpu> {
         let fan_in = *parameter.shape.last().unwrap() as f64;
         for weight in &mut params[parameter.range.clone()] {
             *weight = match parameter.shape.len() {
-                2 => random.normal() / fan_in.sqrt(),
+                2 => 0.5 * random.normal() / fan_in.sqrt(),
                 _ if parameter.name.ends_with("bias") => 0.2 * random.normal(),
                 _ => 1.0 + 0.3 * random.normal(),
             } as f32;
