@@ -4,23 +4,7 @@ mod golden;
 
 use gft_model::policy::{Keep, Seeds, Want};
 use gft_model::{Batch, Cpu, ModelFolder, Policy};
-use golden::{Case, close, relative_l2};
-
-const CASES: [&str; 13] = [
-    "llama2",
-    "llama3",
-    "llama_bias",
-    "mistral",
-    "qwen2",
-    "qwen2_untied",
-    "qwen3",
-    "qwen3_sliding",
-    "llama_bf16",
-    "qwen2_f16",
-    "llama_sharded",
-    "rope_linear",
-    "rope_yarn",
-];
+use golden::{CASES, Case, close, relative_l2};
 
 fn batch_of(case: &Case) -> Batch {
     let mut batch = Batch::new();

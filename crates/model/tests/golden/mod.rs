@@ -7,6 +7,23 @@ use gft_model::{Cpu, ModelFolder, Policy};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+/// Every model case.
+pub const CASES: [&str; 13] = [
+    "llama2",
+    "llama3",
+    "llama_bias",
+    "mistral",
+    "qwen2",
+    "qwen2_untied",
+    "qwen3",
+    "qwen3_sliding",
+    "llama_bf16",
+    "qwen2_f16",
+    "llama_sharded",
+    "rope_linear",
+    "rope_yarn",
+];
+
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/model")
 }
@@ -41,6 +58,7 @@ impl Tensors {
         self.doubles(name).into_iter().map(|x| x as f32).collect()
     }
 
+    /// `[T]` of token ids.
     pub fn ids(&self, name: &str) -> Vec<u32> {
         self.doubles(name).into_iter().map(|x| x as u32).collect()
     }
