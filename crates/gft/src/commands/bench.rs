@@ -5,8 +5,10 @@ mod shapes;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use gft_model::device::{Buffer, Device, MatMul};
+use gft_model::generate::{Generator, Options, Request, Sampling};
 use gft_model::optimizer::{AdamW, AdamWConfig, clip_scale, gradient_norm};
 use gft_model::policy::{Keep, Seeds, Want};
+use gft_model::random::Stream;
 use gft_model::{Batch, Cpu, Policy};
 
 use crate::failure::Failure;
@@ -24,6 +26,8 @@ enum What {
     Train,
     /// The same tokens as one group: a prompt and responses that share it.
     Group,
+    /// Greedy generation with a key-value cache.
+    Decode,
 }
 
 /// Arguments of `gft bench`.
@@ -47,6 +51,15 @@ pub struct Args {
     /// Group: tokens of a response.
     #[arg(long, default_value_t = 64)]
     response: usize,
+    /// Decode: tokens of each prompt.
+    #[arg(long, default_value_t = 32)]
+    decode_prompt: usize,
+    /// Decode: new tokens of each sequence.
+    #[arg(long, default_value_t = 64)]
+    new_tokens: usize,
+    /// Decode: sequences [default: 32 for the small preset, 1 for larger ones].
+    #[arg(long)]
+    decode_batch: Option<usize>,
     /// Group: responses.
     #[arg(long, default_value_t = 8)]
     responses: usize,
@@ -73,6 +86,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             What::Memory => vec![memory(&args)],
             What::Train => vec![train(&args, &shape)?],
             What::Group => group(&args, &shape)?,
+            What::Decode => vec![decode(&args, &shape)?],
         };
         for figure in figures {
             if args.json { println!("{}", figure.json()) } else { println!("{figure}") }
@@ -127,6 +141,39 @@ fn memory(args: &Args) -> Figure {
     });
     assert!(total > 0.0);
     Figure::new("memory.read", seconds, args.runs).bytes(4.0 * x.len() as f64)
+}
+
+/// Generation from prompts that differ; arranging the weights is part of it.
+fn decode(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
+    let count = args.decode_batch.unwrap_or(shape.decode_batch);
+    let policy = shape.policy()?;
+    let request = |i| Request {
+        prompt: tokens(args.decode_prompt, shape.vocab, i),
+        samples: 1,
+        stream: Stream::new(i as u64),
+    };
+    let requests: Vec<Request> = (0..count).map(request).collect();
+    let options = Options {
+        sampling: Sampling::greedy(),
+        max_new_tokens: args.new_tokens,
+        max_batch: count,
+        ..Options::default()
+    };
+    let mut failed = None;
+    let seconds = median_seconds(args.warmup, args.runs, || {
+        let generator = Generator::new(&policy);
+        if let Err(error) = generator.run(&requests, &options, &mut ()) {
+            failed = Some(error);
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let (prompt, new) = (args.decode_prompt, args.new_tokens);
+    let name = format!("decode.{} [{count}x({prompt}+{new})]", args.preset.name());
+    let figure = Figure::new(name, seconds, args.runs).tokens(count * new);
+    // Every weight of a product is read once for each new token of the batch.
+    Ok(figure.bytes(4.0 * shape.product_weights() as f64 * new as f64))
 }
 
 fn tokens(count: usize, vocab: usize, salt: usize) -> Vec<u32> {

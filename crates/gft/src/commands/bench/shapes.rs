@@ -32,6 +32,8 @@ pub struct Shape {
     pub batch: usize,
     /// Tokens of a sequence.
     pub seq: usize,
+    /// Sequences that are generated together.
+    pub decode_batch: usize,
     architecture: Architecture,
 }
 
@@ -68,7 +70,8 @@ impl Preset {
         #[allow(clippy::expect_used)] // a constant
         let architecture =
             Architecture::from_config(&new.config(), Path::new("preset")).expect("presets are valid");
-        Shape { hidden, ffn, vocab, batch, seq: 256, architecture }
+        let decode_batch = if matches!(self, Preset::Small) { 32 } else { 1 };
+        Shape { hidden, ffn, vocab, batch, seq: 256, decode_batch, architecture }
     }
 }
 
@@ -79,11 +82,17 @@ impl Shape {
         Ok(Policy::new(Cpu::new(), self.architecture.clone(), weights)?)
     }
 
+    /// Weights that take part in products, the head's included.
+    pub fn product_weights(&self) -> usize {
+        let arch = &self.architecture;
+        let layer = arch.hidden * (arch.qkv_width() + arch.attention_width()) + 3 * arch.hidden * arch.ffn;
+        layer * arch.layers + arch.vocab * arch.hidden
+    }
+
     /// Operations of one training step: 6 per weight of a product and token, and the attention's products.
     pub fn step_flops(&self, tokens: usize, seq: usize) -> f64 {
         let arch = &self.architecture;
-        let layer = arch.hidden * (arch.qkv_width() + arch.attention_width()) + 3 * arch.hidden * arch.ffn;
-        let weights = (layer * arch.layers + arch.vocab * arch.hidden) as f64;
+        let weights = self.product_weights() as f64;
         // Causal: half of the keys on average; two products forward, five backward.
         let attention = (arch.layers * arch.attention_width()) as f64 * seq as f64 / 2.0 * 2.0 * 7.0;
         tokens as f64 * (6.0 * weights + attention)
