@@ -2,6 +2,7 @@
 
 use super::math::sigmoid;
 use super::rows::for_row_blocks;
+use super::tile::LANES;
 use super::vectorized::vectorized;
 
 /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
@@ -29,13 +30,27 @@ vectorized! {
     fn backward_rows(ffn: usize, dact: &[f32], rows: &mut [f32]) {
         for (row, dact) in rows.chunks_exact_mut(2 * ffn).zip(dact.chunks_exact(ffn)) {
             let (gate, up) = row.split_at_mut(ffn);
+            // In blocks of one vector: two slices that are both written are otherwise compiled one element at a time.
+            let ((gates, gate), (ups, up)) = (gate.as_chunks_mut::<LANES>(), up.as_chunks_mut::<LANES>());
+            let (dacts, dact) = dact.as_chunks::<LANES>();
+            for ((g, u), d) in gates.iter_mut().zip(ups).zip(dacts) {
+                let (mut dg, mut du) = ([0.0; LANES], [0.0; LANES]);
+                for i in 0..LANES {
+                    (dg[i], du[i]) = gradient(g[i], u[i], d[i]);
+                }
+                (*g, *u) = (dg, du);
+            }
             for ((g, u), d) in gate.iter_mut().zip(up).zip(dact) {
-                let s = sigmoid(*g);
-                let silu = *g * s;
-                // silu'(g) = s + silu (1 - s)
-                *g = d * *u * (s + silu * (1.0 - s));
-                *u = d * silu;
+                (*g, *u) = gradient(*g, *u, *d);
             }
         }
     }
+}
+
+/// Gradients of gate and up for the gradient `d` of their product: `silu'(g) = s + silu (1 - s)`.
+#[inline(always)]
+fn gradient(g: f32, u: f32, d: f32) -> (f32, f32) {
+    let s = sigmoid(g);
+    let silu = g * s;
+    (d * u * (s + silu * (1.0 - s)), d * silu)
 }

@@ -78,7 +78,9 @@ fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>)
         let width = VECTORS.min(vectors - v);
         let mut i = 0;
         while i < t.m {
-            let rows = ROWS.min(t.m - i);
+            // Shares as even as they can be: a last tile of one or two rows would waste its loads.
+            let left = t.m - i;
+            let rows = left.div_ceil(left.div_ceil(ROWS));
             let block = Block {
                 k: t.k,
                 // SAFETY: `i < m`, `v * F32_LANES < n`, and `run` asserted that the slices hold their shapes.
