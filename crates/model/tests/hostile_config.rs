@@ -96,7 +96,8 @@ fn sizes() {
         }
         // The key's own limit is what is named, or that of the one that it must divide.
         for value in [u64::MAX, 1 << 62, (1 << 32) + 1] {
-            refused_with("rope_linear", &[(key, json!(value))], "at most");
+            let name = if key == "num_key_value_heads" { "does not divide" } else { "at most" };
+            refused_with("rope_linear", &[(key, json!(value))], name);
         }
         if !["num_key_value_heads", "head_dim"].contains(&key) {
             refused_with("llama3", &[(key, Value::Null)], key);
@@ -246,12 +247,12 @@ fn hostile_value(random: &mut Random) -> Value {
 }
 
 #[test]
-fn five_thousand_changes_give_an_error_or_a_model_that_works() {
+fn three_thousand_changes_give_an_error_or_a_model_that_works() {
     let before = address_space();
     let mut random = Random(1);
     let configs: Vec<Value> = golden::CASES.iter().map(|case| config_of(case)).collect();
     let (mut refused, mut worked, mut large) = (0, 0, 0);
-    for round in 0..5_000 {
+    for round in 0..3_000 {
         let seed = random.bits();
         let own = &mut Random(seed);
         let mut config = configs[own.below(configs.len())].clone();
