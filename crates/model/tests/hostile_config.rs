@@ -2,12 +2,14 @@
 //! never an allocation without bound.
 #![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
 
+mod folders;
 mod golden;
 mod models;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use folders::address_space;
 use gft_model::policy::{Keep, Seeds, Want};
 use gft_model::{Architecture, Batch, ModelError, ModelFolder};
 use models::Random;
@@ -247,12 +249,12 @@ fn hostile_value(random: &mut Random) -> Value {
 }
 
 #[test]
-fn three_thousand_changes_give_an_error_or_a_model_that_works() {
+fn two_thousand_changes_give_an_error_or_a_model_that_works() {
     let before = address_space();
     let mut random = Random(1);
     let configs: Vec<Value> = golden::CASES.iter().map(|case| config_of(case)).collect();
     let (mut refused, mut worked, mut large) = (0, 0, 0);
-    for round in 0..3_000 {
+    for round in 0..2_000 {
         let seed = random.bits();
         let own = &mut Random(seed);
         let mut config = configs[own.below(configs.len())].clone();
@@ -284,16 +286,8 @@ fn three_thousand_changes_give_an_error_or_a_model_that_works() {
         }
     }
     eprintln!("{refused} refused, {worked} worked, {large} too large to run");
-    assert!(refused > 500 && worked > 500, "{refused} refused, {worked} worked: this tests little");
+    assert!(refused > 300 && worked > 300, "{refused} refused, {worked} worked: this tests little");
     // What lies between is test threads, their stacks and small models.
     let grown = address_space() - before;
     assert!(grown < 1 << 30, "the address space grew by {grown} bytes");
-}
-
-/// Largest size that this process's address space has had, bytes; 0 where the system does not say.
-fn address_space() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
 }
