@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::error::{ModelError, Result};
 use crate::rope::RopeScaling;
 
+/// Numbers of a rotary embedding that f32 can compute with; those of published models lie far inside.
+const SANE: std::ops::RangeInclusive<f64> = 1e-6..=1e12;
+
 /// The model families whose `config.json` is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -125,7 +128,7 @@ impl Architecture {
         let max_positions = keys.optional_size("max_position_embeddings")?.unwrap_or(2048);
         let (rope_theta, rope_scaling) = keys.rope(max_positions)?;
         let attention_bias = keys.flag("attention_bias")?.unwrap_or(false);
-        let architecture = Architecture {
+        let mut architecture = Architecture {
             family,
             hidden,
             layers,
@@ -143,10 +146,11 @@ impl Architecture {
             mlp_bias: family == Family::Llama && keys.flag("mlp_bias")?.unwrap_or(false),
             qk_norm: family == Family::Qwen3,
             tied: keys.flag("tie_word_embeddings")?.unwrap_or(false),
-            windows: keys.windows(family, layers)?,
+            windows: Vec::new(),
             dtype: keys.dtype()?,
         };
         architecture.check(path)?;
+        architecture.windows = keys.windows(family, layers)?; // after the check: a list as long as there are layers
         Ok(architecture)
     }
 
@@ -176,14 +180,17 @@ impl Architecture {
                 return refuse(format!("`{key}` is {value}; the engine allows at most {limit}"));
             }
         }
-        if self.kv_heads > self.heads || self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return refuse(format!(
                 "`num_key_value_heads` is {}, which does not divide `num_attention_heads` {}",
                 self.kv_heads, self.heads
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
             return refuse(format!("`head_dim` is {}; rotary positions need an even width", self.head_dim));
+        }
+        if !(self.rms_eps.is_finite() && self.rms_eps > 0.0) {
+            return refuse(format!("`rms_norm_eps` is {} in f32; it must be positive", self.rms_eps));
         }
         Ok(())
     }
@@ -282,17 +289,22 @@ impl Keys<'_> {
 
     /// transformers 5 nests everything in `rope_parameters`; transformers 4 has `rope_theta` and `rope_scaling`.
     fn rope(&self, max_positions: usize) -> Result<(f64, RopeScaling)> {
-        let nested = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
-        let nested_theta = nested.and_then(|rope| rope.get("rope_theta")).and_then(Value::as_f64);
-        let theta = match nested_theta {
-            Some(theta) => theta,
-            None => self.number("rope_theta")?.unwrap_or(10_000.0),
-        };
-        if !(theta.is_finite() && theta > 0.0) {
-            return self.unsupported(format!("the rotary base is {theta}; it must be positive"));
+        let key = if self.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+        let nested = self.get(key);
+        if let Some(rope) = nested {
+            self.check_rope(key, rope)?;
         }
-        let partial = nested.and_then(|rope| rope.get("partial_rotary_factor")).and_then(Value::as_f64);
-        if partial.or(self.number("partial_rotary_factor")?).is_some_and(|factor| factor != 1.0) {
+        // The nested value where there is one, of the type that `check_rope` saw to; else the plain one.
+        let number = |key: &str| match nested.and_then(|rope| rope.get(key)).and_then(Value::as_f64) {
+            Some(number) => Ok(Some(number)),
+            None => self.number(key),
+        };
+        let theta = number("rope_theta")?.unwrap_or(10_000.0);
+        if theta <= 1.0 || !SANE.contains(&theta) {
+            return self
+                .unsupported(format!("`rope_theta` is {theta}; supported is more than 1, up to 1e12"));
+        }
+        if number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
             return self.unsupported("`partial_rotary_factor` is not 1".into());
         }
         let scaling = match nested {
@@ -301,6 +313,33 @@ impl Keys<'_> {
                 .or_else(|reason| self.unsupported(format!("rotary scaling: {reason}")))?,
         };
         Ok((theta, scaling))
+    }
+
+    /// Values of another type than expected are errors: read as absent they would give way to a default in silence.
+    fn check_rope(&self, key: &str, rope: &Value) -> Result<()> {
+        let Some(object) = rope.as_object() else { return Err(self.wrong(key, "an object", rope)) };
+        for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            let (right, expected) = match name.as_str() {
+                "rope_type" | "type" => (value.is_string(), "text"),
+                "truncate" => (value.is_boolean(), "true or false"),
+                "rope_theta"
+                | "partial_rotary_factor"
+                | "factor"
+                | "low_freq_factor"
+                | "high_freq_factor"
+                | "original_max_position_embeddings"
+                | "beta_fast"
+                | "beta_slow"
+                | "attention_factor" => {
+                    (value.as_f64().is_some_and(|number| SANE.contains(&number)), "a number of 1e-6 to 1e12")
+                }
+                _ => continue,
+            };
+            if !right {
+                return Err(self.wrong(&format!("{key}.{name}"), expected, value));
+            }
+        }
+        Ok(())
     }
 
     /// `layer_types` decides where it stands; else Mistral slides in every layer, Qwen from `max_window_layers` on.

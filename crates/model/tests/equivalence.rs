@@ -1,11 +1,14 @@
 //! T7 and T8: how sequences are packed, shared, split and kept changes nothing but the order of additions.
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
 
 mod models;
 mod reference;
 
 use gft_model::policy::{Keep, Seeds, TokenStats, Want};
 use gft_model::{Architecture, Batch, Cpu, Policy};
-use models::{Random, Segments, as_sequences, as_trees, furthest, plain, run, segments, worst_gradient};
+use models::{
+    Random, Segments, Shape, as_sequences, as_trees, furthest, plain, run, segments, worst_gradient,
+};
 use reference::Decoder;
 
 /// DESIGN.md T8: two units in the last place of an f32 log-prob between 4 and 8, four between 2 and 4.
@@ -114,7 +117,7 @@ fn changing_a_token_leaves_all_before_it_bit_equal() {
 }
 
 /// Trees of each kind that a group or a longer conversation makes.
-fn forests() -> Vec<(&'static str, Vec<(Option<usize>, usize)>)> {
+fn forests() -> Vec<(&'static str, Shape)> {
     let group = |prompt: usize, responses: &[usize]| {
         let mut shape = vec![(None, prompt)];
         shape.extend(responses.iter().map(|&len| (Some(0), len)));

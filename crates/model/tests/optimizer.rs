@@ -1,4 +1,5 @@
 //! T15: AdamW and gradient clipping against PyTorch in f64.
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
 
 mod golden;
 mod models;
@@ -53,6 +54,9 @@ impl Hyper {
         }
     }
 }
+
+/// A hyper-parameter made wrong.
+type Change = fn(&mut Hyper);
 
 /// A parameter after `steps` updates: weights, first and second moment.
 fn train(tensors: &Tensors, name: &str, hyper: Hyper, steps: usize) -> [Vec<f32>; 3] {
@@ -109,12 +113,12 @@ fn every_hyper_parameter_counts() {
     let (tensors, json) = fixture();
     let hyper = Hyper::of(&json["runs"]["large_eps"]);
     let [right, ..] = train(&tensors, "b", hyper, 100);
-    let with = |change: fn(&mut Hyper)| {
+    let with = |change: Change| {
         let mut changed = hyper;
         change(&mut changed);
         train(&tensors, "b", changed, 100)[0].clone()
     };
-    let wrong: [(&str, fn(&mut Hyper)); 5] = [
+    let wrong: [(&str, Change); 5] = [
         ("lr", |h| h.lr *= 1.05),
         ("beta1", |h| h.betas[0] = 0.89),
         ("beta2", |h| h.betas[1] = 0.998),

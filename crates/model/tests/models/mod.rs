@@ -105,6 +105,9 @@ pub fn policy(arch: Architecture, seed: u64) -> Policy<Cpu> {
 /// A segment of a test: its parent and its tokens.
 pub type Segments = Vec<(Option<usize>, Vec<u32>)>;
 
+/// Parents and lengths of segments.
+pub type Shape = Vec<(Option<usize>, usize)>;
+
 /// Segments of the given parents and lengths with random tokens.
 pub fn segments(random: &mut Random, vocab: usize, shape: &[(Option<usize>, usize)]) -> Segments {
     shape.iter().map(|&(parent, len)| (parent, random.tokens(len, vocab))).collect()

@@ -97,10 +97,10 @@ impl Decoder {
         let attend = |t: usize| {
             let first = arch.windows[layer].map_or(0, |window| (t + 1).saturating_sub(window));
             let mut out = Vec::new();
-            for head in 0..arch.heads {
+            for (head, query) in queries[t].iter().enumerate() {
                 let kv = head / (arch.heads / arch.kv_heads);
                 let score = |s: usize| {
-                    let products = queries[t][head].iter().zip(&keys[s][kv]).map(|(q, k)| q * k);
+                    let products = query.iter().zip(&keys[s][kv]).map(|(q, k)| q * k);
                     products.sum::<f64>() / (arch.head_dim as f64).sqrt()
                 };
                 let scores: Row = (first..=t).map(score).collect();
