@@ -316,10 +316,16 @@ impl Encoder {
         Cow::Owned(options)
     }
 
+    /// Renders messages of a row; an error names the row.
+    fn render(&self, row: &Row, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let text = self.template.render(messages, add_generation_prompt, &self.render_options(row));
+        text.map_err(|e| encode_error(row, e.to_string()))
+    }
+
     fn prompt_text(&self, row: &Row) -> Result<PromptText> {
         let prompt = match self.messages(row)? {
             Some(messages) => {
-                let text = self.template.render(&messages, true, &self.render_options(row))?;
+                let text = self.render(row, &messages, true)?;
                 let bos = if self.template.is_plain() { self.leading_bos } else { None };
                 PromptText::new(&self.tokenizer, text, messages, bos)?
             }
@@ -376,7 +382,7 @@ impl Encoder {
             [] => messages.push(Message::assistant(&completion.content)),
             turn => messages.extend_from_slice(turn),
         }
-        let full = self.template.render(&messages, false, &self.render_options(row))?;
+        let full = self.render(row, &messages, false)?;
         let turn = full.strip_prefix(&prompt.text).ok_or_else(|| {
             let same = full.bytes().zip(prompt.text.bytes()).take_while(|(a, b)| a == b).count();
             encode_error(

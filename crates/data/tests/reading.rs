@@ -160,6 +160,13 @@ fn a_bare_answer_is_no_demonstration() {
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);
     assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
+    // Decided for the file: one short solution among worked ones is learned like them.
+    let short = r#"{"prompt": "p", "solution": "42"}"#;
+    assert_eq!(first(&format!("{short}\n{worked}\n{worked}")).expert.len(), 1);
+    let folder = folder(&[("data.jsonl", &format!("{worked}\n{short}\n{short}"))]);
+    let set = open(&folder.path().join("data.jsonl"));
+    assert_eq!(set.row(0).unwrap().expert.len(), 0);
+    assert!(set.description().contains("solutions are references and not learned"), "{}", set.description());
 }
 
 #[test]
@@ -367,4 +374,14 @@ fn a_file_changed_under_the_reader_is_noticed() {
     let set = open(&path);
     std::fs::write(&path, "{\"text\": \"longer than before\"}\n").unwrap();
     assert!(set.row(1).is_err());
+}
+
+#[test]
+fn the_fingerprint_is_that_of_the_rows_in_order() {
+    let print = |lines: &str| open(&folder(&[("x.jsonl", lines)]).path().join("x.jsonl")).fingerprint();
+    let (a, b) = ("{\"text\": \"a\"}\n", "{\"text\": \"b\"}\n");
+    assert_eq!(print(&format!("{a}{b}")), print(&format!("{a}{b}")));
+    let others =
+        [print(&format!("{b}{a}")), print(a), print(&format!("{a}{a}")), print(&format!("{a}{b}{b}"))];
+    assert!(!others.contains(&print(&format!("{a}{b}"))));
 }

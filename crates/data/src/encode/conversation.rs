@@ -65,6 +65,10 @@ impl Encoder {
                 "no end of a turn is learned: the template's marks leave it out, so the model would not stop",
             ));
         }
+        // What stands behind the last learned token is never needed.
+        let end = supervised.iter().rposition(|&s| s).map_or(0, |last| last + 1);
+        tokens.ids.truncate(end);
+        supervised.truncate(end);
         let split = supervised.iter().position(|&s| s).unwrap_or(0);
         if let Some(limit) = self.prompt_limit(split) {
             return Ok(Encode::PromptTooLong { tokens: split, limit });
@@ -85,16 +89,16 @@ impl Encoder {
 
     /// The rendered conversation and the byte ranges that the model wrote, each with the end of its turn.
     fn learned_bytes(&self, row: &Row, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
-        let options = self.render_options(row);
         if self.template.marks_generation() {
-            let marked = self.template.render_marked(messages, &options)?;
+            let marked = self.template.render_marked(messages, &self.render_options(row));
+            let marked = marked.map_err(|e| encode_error(row, e.to_string()))?;
             return Ok((marked.text, marked.generated));
         }
-        let text = self.template.render(messages, false, &options)?;
+        let text = self.render(row, messages, false)?;
         let mut turns = Vec::new();
         for (i, _) in messages.iter().enumerate().filter(|(_, m)| m.role() == "assistant") {
-            let before = self.template.render(&messages[..i], true, &options)?;
-            let after = self.template.render(&messages[..=i], false, &options)?;
+            let before = self.render(row, &messages[..i], true)?;
+            let after = self.render(row, &messages[..=i], false)?;
             if !text.starts_with(&after) || !after.starts_with(&before) {
                 return Err(encode_error(
                     row,
