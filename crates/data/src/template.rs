@@ -61,6 +61,8 @@ impl ChatTemplate {
         env.set_syntax(syntax);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.set_formatter(python::format);
+        env.add_test("iterable", python::is_iterable);
+        env.add_test("sequence", python::is_sequence);
         env.add_filter("tojson", json::tojson);
         env.add_filter("string", python::string);
         env.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, Error> {
@@ -120,6 +122,9 @@ impl ChatTemplate {
         options: &RenderOptions,
         marks: (&str, &str),
     ) -> Result<String> {
+        if messages.is_empty() {
+            return Err(self.error("a conversation without messages"));
+        }
         let mut context: Vec<(String, Jinja)> = Vec::new();
         let specials = &self.specials;
         let named = [
@@ -140,6 +145,7 @@ impl ChatTemplate {
         for (name, value) in &options.kwargs {
             context.push((name.clone(), Jinja::from(Serde(value))));
         }
+        let messages: Vec<Message> = messages.iter().map(passed).collect();
         context.push(("messages".into(), Jinja::from(Serde(messages))));
         context.push((generation::OPEN.into(), marks.0.into()));
         context.push((generation::CLOSE.into(), marks.1.into()));
@@ -159,6 +165,23 @@ impl ChatTemplate {
     pub(crate) fn error(&self, message: impl Into<String>) -> DataError {
         DataError::Template { origin: self.origin.clone(), message: message.into() }
     }
+}
+
+/// The names under which a message's reasoning is passed; templates read the first, some the second.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// A message as transformers 5 passes it: without the keys that are null (a Parquet file has one for every column), its
+/// reasoning under every name that templates read.
+fn passed(message: &Message) -> Message {
+    let given = || message.0.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone()));
+    let Some(reasoning) = REASONING.iter().find_map(|name| message.0.get(*name).filter(|v| !v.is_null()))
+    else {
+        return Message(given().collect());
+    };
+    let mut fields = Map::from_iter([("thinking".to_string(), reasoning.clone())]);
+    fields.extend(given());
+    fields.insert("reasoning_content".into(), reasoning.clone());
+    Message(fields)
 }
 
 /// An error with the template's line and its causes, on one line.
