@@ -22,6 +22,8 @@ pub struct ChatTemplate {
     origin: String,
     specials: SpecialTokens,
     marks_generation: bool,
+    /// The variant that takes over when there are tools.
+    with_tools: Option<Box<ChatTemplate>>,
 }
 
 /// What a template may read beside the messages.
@@ -69,7 +71,14 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         env.add_template_owned("chat", normal).map_err(failed)?;
-        Ok(Self { env, source: source.to_string(), origin: origin.to_string(), specials, marks_generation })
+        Ok(Self {
+            env,
+            source: source.to_string(),
+            origin: origin.to_string(),
+            specials,
+            marks_generation,
+            with_tools: None,
+        })
     }
 
     /// The template text as it was given.
@@ -83,8 +92,13 @@ impl ChatTemplate {
     }
 
     /// Whether the template says with `{% generation %}` which parts the model wrote.
-    pub fn marks_generation(&self) -> bool {
-        self.marks_generation
+    pub fn marks_generation(&self, options: &RenderOptions) -> bool {
+        self.variant(options).marks_generation
+    }
+
+    /// The template for these options: some models bring one of its own for conversations with tools.
+    fn variant(&self, options: &RenderOptions) -> &Self {
+        self.with_tools.as_deref().filter(|_| options.tools.is_some()).unwrap_or(self)
     }
 
     /// Renders a conversation; with `add_generation_prompt` it ends where the model's next turn begins.
@@ -158,7 +172,8 @@ impl ChatTemplate {
             )),
         };
         context.push(("strftime_now".into(), Jinja::from_function(now)));
-        let template = self.env.get_template("chat").map_err(|e| self.error(describe(&e)))?;
+        let template =
+            self.variant(options).env.get_template("chat").map_err(|e| self.error(describe(&e)))?;
         template.render(Jinja::from_pairs(context)).map_err(|e| self.error(describe(&e)))
     }
 

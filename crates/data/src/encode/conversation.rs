@@ -26,21 +26,14 @@ impl Encoder {
     pub(super) fn conversation_row(&self, row: &Row, messages: &[Message]) -> Result<Encode<EncodedRow>> {
         let (text, turns) = self.learned_bytes(row, messages)?;
         let mut tokens = self.tokenizer.encode_with_offsets(&text)?;
-        let inside = |bytes: &Range<usize>| {
-            let turn = turns.iter().find(|turn| bytes.start < turn.end && bytes.end > turn.start);
-            turn.map(|turn| turn.start <= bytes.start && bytes.end <= turn.end)
-        };
+        // A token that reaches over the edge of a turn is one that generation does not produce: it is not learned.
+        let mut boundary_merged = false;
         let mut supervised = Vec::with_capacity(tokens.ids.len());
         for bytes in &tokens.bytes {
-            supervised.push(match inside(bytes) {
-                Some(false) => {
-                    return Err(encode_error(
-                        row,
-                        format!("a token reaches over the edge of a turn at byte {}", bytes.start),
-                    ));
-                }
-                learned => learned.is_some(),
-            });
+            let turn = turns.iter().find(|turn| bytes.start < turn.end && bytes.end > turn.start);
+            let whole = turn.is_some_and(|turn| turn.start <= bytes.start && bytes.end <= turn.end);
+            boundary_merged |= turn.is_some() && !whole;
+            supervised.push(whole);
         }
         if self.turn_end.appended {
             tokens.ids.push(self.turn_end.id);
@@ -79,7 +72,7 @@ impl Encoder {
         let truncated = ids.len() > limit;
         ids.truncate(limit);
         supervised.truncate(limit);
-        let completion = EncodedCompletion { ids, supervised, truncated, boundary_merged: false };
+        let completion = EncodedCompletion { ids, supervised, truncated, boundary_merged };
         Ok(Encode::Kept(EncodedRow {
             prompt: EncodedPrompt { ids: tokens.ids },
             expert: vec![completion],
@@ -89,8 +82,9 @@ impl Encoder {
 
     /// The rendered conversation and the byte ranges that the model wrote, each with the end of its turn.
     fn learned_bytes(&self, row: &Row, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
-        if self.template.marks_generation() {
-            let marked = self.template.render_marked(messages, &self.render_options(row));
+        let options = self.render_options(row);
+        if self.template.marks_generation(&options) {
+            let marked = self.template.render_marked(messages, &options);
             let marked = marked.map_err(|e| encode_error(row, e.to_string()))?;
             return Ok((marked.text, marked.generated));
         }
