@@ -385,3 +385,21 @@ fn the_fingerprint_is_that_of_the_rows_in_order() {
         [print(&format!("{b}{a}")), print(a), print(&format!("{a}{a}")), print(&format!("{a}{b}{b}"))];
     assert!(!others.contains(&print(&format!("{a}{b}"))));
 }
+
+/// A row written and read again is the same row, whatever it was read from.
+#[test]
+fn rows_are_written_as_they_are_read() {
+    let lines = [
+        r#"{"question": "q", "answer": "worked out at length\n#### 7", "level": 3}"#,
+        r#"{"prompt": "p", "completion": " c"}"#,
+        r#"{"text": "t"}"#,
+        r#"{"prompt": [{"role": "user", "content": "q"}], "expert_completions": [], "solution": "s", "teacher_completions": [{"content": "t", "model": "m", "reward": 0.5}, "u"]}"#,
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "r"}]}"#,
+        r#"{"problem": "p", "answer": "12"}"#,
+    ];
+    for line in lines {
+        let row = first(line);
+        let written = serde_json::to_string(&row.to_json()).unwrap();
+        assert_eq!(first(&written), row, "{line}\n{written}");
+    }
+}

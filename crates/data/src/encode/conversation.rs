@@ -82,7 +82,7 @@ impl Encoder {
 
     /// The rendered conversation and the byte ranges that the model wrote, each with the end of its turn.
     fn learned_bytes(&self, row: &Row, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
-        let options = self.render_options(row);
+        let options = self.render_options(row)?;
         if self.template.marks_generation(&options) {
             let marked = self.template.render_marked(messages, &options);
             let marked = marked.map_err(|e| encode_error(row, e.to_string()))?;

@@ -139,7 +139,9 @@ impl Converter {
             (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
             (None, None) => (None, None),
         };
-        if expert.is_empty() && self.demonstrations {
+        // An empty list of experts says that there are none.
+        let stated = self.columns.expert.as_deref().is_some_and(|name| at(&object, name).is_some());
+        if expert.is_empty() && !stated && self.demonstrations {
             expert = solutions.into_iter().filter(|s| !s.trim().is_empty()).map(Completion::text).collect();
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
@@ -214,7 +216,11 @@ impl Converter {
         if conversation.is_empty() {
             return Err(format!("column {name:?}: an assistant message with nothing before it"));
         }
-        Ok((Prompt::Messages(conversation), Some(completion(vec![last]))))
+        let last = completion(vec![last]);
+        if last.content.trim().is_empty() && last.messages.is_empty() {
+            return Err(format!("column {name:?}: the last assistant message is empty"));
+        }
+        Ok((Prompt::Messages(conversation), Some(last)))
     }
 
     /// The completions of a column: one text, a list of texts or objects, or a list of messages.
