@@ -6,122 +6,21 @@
 
 mod boundary;
 mod conversation;
+mod options;
 mod stop_config;
 mod turn_end;
 
 use crate::template::RenderOptions;
 use crate::{ChatTemplate, Completion, DataError, Message, Prompt, Result, Row, Tokenizer};
+use serde_json::Value;
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use boundary::PromptText;
+pub use options::{
+    Encode, EncodeOptions, EncodedCompletion, EncodedPrompt, EncodedRow, Presentation, Rendering,
+};
 pub use turn_end::TurnEnd;
-
-/// How a prompt is presented to the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Presentation {
-    /// Questions and messages through the chat template (the plain one if the model has none), text as it stands.
-    #[default]
-    Auto,
-    /// Everything through the chat template; a text becomes a user's message.
-    Chat,
-    /// Questions and texts as they stand; messages are an error.
-    Verbatim,
-}
-
-/// How a completion becomes text behind the prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rendering {
-    /// As the template writes an assistant message; it must continue the generation prompt, else an error.
-    #[default]
-    Template,
-    /// The content as it stands and the end of the turn, whatever the template would do to it.
-    Verbatim,
-}
-
-/// What becomes of a row's text on its way to ids.
-#[derive(Clone, Debug, Default)]
-pub struct EncodeOptions {
-    /// How prompts are presented.
-    pub presentation: Presentation,
-    /// How completions become text.
-    pub rendering: Rendering,
-    /// Learn all assistant turns of a conversation, not only the last one.
-    pub all_turns: bool,
-    /// Put before conversations that have no system message of their own.
-    pub system_prompt: Option<String>,
-    /// Appended to the question (the last user message), such as "\nPlease reason step by step.".
-    pub instruction_suffix: Option<String>,
-    /// A prompt with more tokens is dropped and counted.
-    pub max_prompt_tokens: Option<usize>,
-    /// A completion with more tokens is cut and counted; its EOS is then not learned.
-    pub max_completion_tokens: Option<usize>,
-    /// Bound on prompt and completion together: the completion is cut; a prompt that leaves it no room is dropped.
-    pub max_length: Option<usize>,
-    /// A template file instead of the model's own.
-    pub template_path: Option<PathBuf>,
-    /// The name among several templates of one model.
-    pub template_name: Option<String>,
-    /// What the template may read beside the messages.
-    pub render: RenderOptions,
-}
-
-/// Token ids of a prompt, ending where the model's turn begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedPrompt {
-    /// Ids `[P]`.
-    pub ids: Vec<u32>,
-}
-
-/// Token ids of a completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedCompletion {
-    /// Ids `[R]`, the end of the turn included unless `truncated`.
-    pub ids: Vec<u32>,
-    /// Which of them are learned `[R]`: all, except the other speakers' turns of a conversation.
-    pub supervised: Vec<bool>,
-    /// Whether the limit cut it.
-    pub truncated: bool,
-    /// Whether tokenizing prompt and completion as one text would have merged tokens across their boundary. The ids here
-    /// are the ones that generation produces; a high share hints at a prompt that ends in a space.
-    pub boundary_merged: bool,
-}
-
-/// A row as token ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedRow {
-    /// The prompt.
-    pub prompt: EncodedPrompt,
-    /// `Row::expert`, in order.
-    pub expert: Vec<EncodedCompletion>,
-    /// `Row::teachers`, in order.
-    pub teachers: Vec<EncodedCompletion>,
-}
-
-/// A row that fits, or one that the limits drop: to be counted and said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Encode<T> {
-    /// It fits.
-    Kept(T),
-    /// The prompt has too many tokens.
-    PromptTooLong {
-        /// Tokens it has.
-        tokens: usize,
-        /// Tokens it may have.
-        limit: usize,
-    },
-}
-
-impl<T> Encode<T> {
-    /// The value if it fits.
-    pub fn kept(self) -> Option<T> {
-        match self {
-            Self::Kept(value) => Some(value),
-            Self::PromptTooLong { .. } => None,
-        }
-    }
-}
 
 /// Turns rows into ids with one tokenizer, one template and one set of options. Shared freely between threads.
 #[derive(Clone, Debug)]
@@ -301,25 +200,46 @@ impl Encoder {
     }
 
     /// The variables for a row's rendering: the options, and the row's own `tools` and `chat_template_kwargs`.
-    fn render_options(&self, row: &Row) -> Cow<'_, RenderOptions> {
-        let (tools, kwargs) = (row.columns.get("tools"), row.columns.get("chat_template_kwargs"));
+    fn render_options(&self, row: &Row) -> Result<Cow<'_, RenderOptions>> {
+        let column = |name: &str| row.columns.get(name).filter(|v| !v.is_null());
+        let (tools, kwargs) = (column("tools"), column("chat_template_kwargs"));
         if tools.is_none() && kwargs.is_none() {
-            return Cow::Borrowed(&self.options.render);
+            return Ok(Cow::Borrowed(&self.options.render));
         }
+        // Both are written as JSON or as text with JSON in it, because Parquet has no free objects.
+        let parse = |name: &str, value: &Value| match value {
+            Value::String(text) => serde_json::from_str(text)
+                .map_err(|e| encode_error(row, format!("column {name:?} is text but no JSON: {e}"))),
+            other => Ok(other.clone()),
+        };
         let mut options = self.options.render.clone();
-        if let Some(tools) = tools.filter(|t| !t.is_null()) {
-            options.tools = Some(tools.clone());
+        if let Some(tools) = tools {
+            options.tools = Some(parse("tools", tools)?);
         }
-        if let Some(serde_json::Value::Object(kwargs)) = kwargs {
-            options.kwargs.extend(kwargs.clone());
+        match kwargs.map(|kwargs| parse("chat_template_kwargs", kwargs)).transpose()? {
+            None => {}
+            Some(Value::Object(kwargs)) => options.kwargs.extend(kwargs),
+            Some(other) => {
+                return Err(encode_error(
+                    row,
+                    format!("column \"chat_template_kwargs\" must be an object, not {other}"),
+                ));
+            }
         }
-        Cow::Owned(options)
+        Ok(Cow::Owned(options))
+    }
+
+    /// Renders messages of a row; an error names the row.
+    fn render(&self, row: &Row, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let options = self.render_options(row)?;
+        let text = self.template.render(messages, add_generation_prompt, &options);
+        text.map_err(|e| encode_error(row, e.to_string()))
     }
 
     fn prompt_text(&self, row: &Row) -> Result<PromptText> {
         let prompt = match self.messages(row)? {
             Some(messages) => {
-                let text = self.template.render(&messages, true, &self.render_options(row))?;
+                let text = self.render(row, &messages, true)?;
                 let bos = if self.template.is_plain() { self.leading_bos } else { None };
                 PromptText::new(&self.tokenizer, text, messages, bos)?
             }
@@ -365,10 +285,12 @@ impl Encoder {
     /// The text behind the prompt, up to and including the end of the turn as far as that is text.
     fn completion_text(&self, row: &Row, prompt: &PromptText, completion: &Completion) -> Result<String> {
         if prompt.messages.is_empty() {
+            only_text(row, completion)?;
             return Ok(completion.content.clone());
         }
         let end = &self.turn_end;
         if self.options.rendering == Rendering::Verbatim {
+            only_text(row, completion)?;
             return Ok(format!("{}{}", completion.content, end.text));
         }
         let mut messages = prompt.messages.clone();
@@ -376,7 +298,7 @@ impl Encoder {
             [] => messages.push(Message::assistant(&completion.content)),
             turn => messages.extend_from_slice(turn),
         }
-        let full = self.template.render(&messages, false, &self.render_options(row))?;
+        let full = self.render(row, &messages, false)?;
         let turn = full.strip_prefix(&prompt.text).ok_or_else(|| {
             let same = full.bytes().zip(prompt.text.bytes()).take_while(|(a, b)| a == b).count();
             encode_error(
@@ -435,6 +357,17 @@ impl Encoder {
     }
 }
 
+/// Tool calls and reasoning are the template's business; without it they would be lost.
+fn only_text(row: &Row, completion: &Completion) -> Result<()> {
+    if completion.messages.is_empty() {
+        return Ok(());
+    }
+    Err(encode_error(
+        row,
+        "a response with more than text (tool calls, reasoning) needs the template; it cannot be verbatim",
+    ))
+}
+
 fn check_supervised(row: &Row, supervised: &[bool]) -> Result<()> {
     if supervised.iter().any(|&s| s) {
         return Ok(());
@@ -448,6 +381,3 @@ fn check_supervised(row: &Row, supervised: &[bool]) -> Result<()> {
 fn encode_error(row: &Row, message: impl Into<String>) -> DataError {
     DataError::Encode { row: row.id.clone(), message: message.into() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,7 @@
 
 mod encode;
 mod error;
+mod inspect;
 mod order;
 mod pack;
 mod read;
@@ -19,6 +20,7 @@ pub use encode::{
     TurnEnd,
 };
 pub use error::DataError;
+pub use inspect::{Bin, DatasetReport, Lengths, TokenRole, TokenView};
 pub use order::Order;
 pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
 pub use read::{

@@ -33,7 +33,8 @@ pub enum BadRows {
 /// When the reference `solution` is also a demonstration to learn from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SolutionAsExpert {
-    /// When it says more than the bare answer and the row brings no expert completions of its own.
+    /// When the row brings no expert completions of its own, and most solutions of the file's first rows say more than
+    /// the bare answer. Decided once for a file, and said.
     #[default]
     WhenWorked,
     /// Always, if the row brings no expert completions of its own.
@@ -75,6 +76,7 @@ pub struct Dataset {
     /// Rows before each part, and behind the last.
     starts: Vec<u64>,
     left_out: Vec<PathBuf>,
+    fingerprint: u64,
     dropped: Vec<Dropped>,
     gold: BTreeMap<GoldRule, u64>,
     without_gold: u64,
@@ -101,6 +103,7 @@ impl Dataset {
             parts: Vec::new(),
             starts: vec![0],
             left_out: Vec::new(),
+            fingerprint: 0,
             dropped: Vec::new(),
             gold: BTreeMap::new(),
             without_gold: 0,
@@ -163,6 +166,16 @@ impl Dataset {
     /// Rows whose gold answer was found, by rule.
     pub fn gold_rules(&self) -> &BTreeMap<GoldRule, u64> {
         &self.gold
+    }
+
+    /// Rows whose gold answer was not found.
+    pub fn without_gold(&self) -> u64 {
+        self.without_gold
+    }
+
+    /// A checksum of all usable rows in order, for telling whether a resumed run reads the data that it began with.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// What was detected, for the user: one line per file and one for answers and completions.
@@ -236,6 +249,7 @@ impl Dataset {
             Some(rule) => *self.gold.entry(rule).or_default() += 1,
             None => self.without_gold += 1,
         }
+        self.fingerprint = crate::order::mix(self.fingerprint ^ counts.checksum);
         self.experts += counts.experts;
         self.teachers += counts.teachers;
     }

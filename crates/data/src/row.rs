@@ -113,3 +113,68 @@ pub struct Row {
     /// All other columns, for reward functions.
     pub columns: Map<String, Value>,
 }
+
+impl Row {
+    /// The row as this project writes it, to be read back as it is: a text with its completion as `text` or `prompt` and
+    /// `completion`, everything else as a group row.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let mut object = Map::from_iter([("id".to_string(), Value::from(self.id.as_str()))]);
+        let list =
+            |completions: &[Completion]| completions.iter().map(Completion::to_json).collect::<Value>();
+        match (&self.prompt, self.expert.as_slice()) {
+            (Prompt::Text(prompt), [only]) if self.teachers.is_empty() => {
+                let (key, value) = if prompt.is_empty() {
+                    ("text", only.content.clone().into())
+                } else {
+                    ("completion", only.to_json())
+                };
+                if !prompt.is_empty() {
+                    object.insert("prompt".into(), prompt.as_str().into());
+                }
+                object.insert(key.into(), value);
+            }
+            _ => {
+                let prompt = match &self.prompt {
+                    Prompt::Question(text) | Prompt::Text(text) => Value::from(text.as_str()),
+                    Prompt::Messages(messages) => {
+                        messages.iter().map(|m| Value::Object(m.0.clone())).collect()
+                    }
+                };
+                object.insert("prompt".into(), prompt);
+                object.insert("expert_completions".into(), list(&self.expert));
+                object.insert("teacher_completions".into(), list(&self.teachers));
+            }
+        }
+        let optional = [("solution", &self.solution), ("answer", &self.gold)];
+        for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))) {
+            object.insert(key.into(), value.into());
+        }
+        for (key, value) in &self.columns {
+            object.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        object
+    }
+}
+
+impl Completion {
+    /// Text alone as text, else an object with `content`.
+    fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        let fields =
+            [("model", self.model.as_deref().map(Value::from)), ("reward", self.reward.map(Value::from))];
+        for (key, value) in fields.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            object.insert(key.into(), value);
+        }
+        if !self.messages.is_empty() {
+            object.insert(
+                "messages".into(),
+                self.messages.iter().map(|m| Value::Object(m.0.clone())).collect(),
+            );
+        }
+        if object.is_empty() {
+            return Value::from(self.content.as_str());
+        }
+        object.insert("content".into(), self.content.as_str().into());
+        Value::Object(object)
+    }
+}

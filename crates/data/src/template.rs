@@ -22,6 +22,8 @@ pub struct ChatTemplate {
     origin: String,
     specials: SpecialTokens,
     marks_generation: bool,
+    /// The variant that takes over when there are tools.
+    with_tools: Option<Box<ChatTemplate>>,
 }
 
 /// What a template may read beside the messages.
@@ -61,13 +63,22 @@ impl ChatTemplate {
         env.set_syntax(syntax);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.set_formatter(python::format);
+        env.add_test("iterable", python::is_iterable);
+        env.add_test("sequence", python::is_sequence);
         env.add_filter("tojson", json::tojson);
         env.add_filter("string", python::string);
         env.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         env.add_template_owned("chat", normal).map_err(failed)?;
-        Ok(Self { env, source: source.to_string(), origin: origin.to_string(), specials, marks_generation })
+        Ok(Self {
+            env,
+            source: source.to_string(),
+            origin: origin.to_string(),
+            specials,
+            marks_generation,
+            with_tools: None,
+        })
     }
 
     /// The template text as it was given.
@@ -81,8 +92,13 @@ impl ChatTemplate {
     }
 
     /// Whether the template says with `{% generation %}` which parts the model wrote.
-    pub fn marks_generation(&self) -> bool {
-        self.marks_generation
+    pub fn marks_generation(&self, options: &RenderOptions) -> bool {
+        self.variant(options).marks_generation
+    }
+
+    /// The template for these options: some models bring one of its own for conversations with tools.
+    fn variant(&self, options: &RenderOptions) -> &Self {
+        self.with_tools.as_deref().filter(|_| options.tools.is_some()).unwrap_or(self)
     }
 
     /// Renders a conversation; with `add_generation_prompt` it ends where the model's next turn begins.
@@ -120,6 +136,9 @@ impl ChatTemplate {
         options: &RenderOptions,
         marks: (&str, &str),
     ) -> Result<String> {
+        if messages.is_empty() {
+            return Err(self.error("a conversation without messages"));
+        }
         let mut context: Vec<(String, Jinja)> = Vec::new();
         let specials = &self.specials;
         let named = [
@@ -140,6 +159,7 @@ impl ChatTemplate {
         for (name, value) in &options.kwargs {
             context.push((name.clone(), Jinja::from(Serde(value))));
         }
+        let messages: Vec<Message> = messages.iter().map(passed).collect();
         context.push(("messages".into(), Jinja::from(Serde(messages))));
         context.push((generation::OPEN.into(), marks.0.into()));
         context.push((generation::CLOSE.into(), marks.1.into()));
@@ -152,13 +172,31 @@ impl ChatTemplate {
             )),
         };
         context.push(("strftime_now".into(), Jinja::from_function(now)));
-        let template = self.env.get_template("chat").map_err(|e| self.error(describe(&e)))?;
+        let template =
+            self.variant(options).env.get_template("chat").map_err(|e| self.error(describe(&e)))?;
         template.render(Jinja::from_pairs(context)).map_err(|e| self.error(describe(&e)))
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) -> DataError {
         DataError::Template { origin: self.origin.clone(), message: message.into() }
     }
+}
+
+/// The names under which a message's reasoning is passed; templates read the first, some the second.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// A message as transformers 5 passes it: without the keys that are null (a Parquet file has one for every column), its
+/// reasoning under every name that templates read.
+fn passed(message: &Message) -> Message {
+    let given = || message.0.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone()));
+    let Some(reasoning) = REASONING.iter().find_map(|name| message.0.get(*name).filter(|v| !v.is_null()))
+    else {
+        return Message(given().collect());
+    };
+    let mut fields = Map::from_iter([("thinking".to_string(), reasoning.clone())]);
+    fields.extend(given());
+    fields.insert("reasoning_content".into(), reasoning.clone());
+    Message(fields)
 }
 
 /// An error with the template's line and its causes, on one line.

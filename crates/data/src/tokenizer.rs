@@ -345,3 +345,6 @@ fn add_declared_tokens(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,13 @@ fn a_bare_answer_is_no_demonstration() {
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);
     assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
+    // Decided for the file: one short solution among worked ones is learned like them.
+    let short = r#"{"prompt": "p", "solution": "42"}"#;
+    assert_eq!(first(&format!("{short}\n{worked}\n{worked}")).expert.len(), 1);
+    let folder = folder(&[("data.jsonl", &format!("{worked}\n{short}\n{short}"))]);
+    let set = open(&folder.path().join("data.jsonl"));
+    assert_eq!(set.row(0).unwrap().expert.len(), 0);
+    assert!(set.description().contains("solutions are references and not learned"), "{}", set.description());
 }
 
 #[test]
@@ -367,4 +374,32 @@ fn a_file_changed_under_the_reader_is_noticed() {
     let set = open(&path);
     std::fs::write(&path, "{\"text\": \"longer than before\"}\n").unwrap();
     assert!(set.row(1).is_err());
+}
+
+#[test]
+fn the_fingerprint_is_that_of_the_rows_in_order() {
+    let print = |lines: &str| open(&folder(&[("x.jsonl", lines)]).path().join("x.jsonl")).fingerprint();
+    let (a, b) = ("{\"text\": \"a\"}\n", "{\"text\": \"b\"}\n");
+    assert_eq!(print(&format!("{a}{b}")), print(&format!("{a}{b}")));
+    let others =
+        [print(&format!("{b}{a}")), print(a), print(&format!("{a}{a}")), print(&format!("{a}{b}{b}"))];
+    assert!(!others.contains(&print(&format!("{a}{b}"))));
+}
+
+/// A row written and read again is the same row, whatever it was read from.
+#[test]
+fn rows_are_written_as_they_are_read() {
+    let lines = [
+        r#"{"question": "q", "answer": "worked out at length\n#### 7", "level": 3}"#,
+        r#"{"prompt": "p", "completion": " c"}"#,
+        r#"{"text": "t"}"#,
+        r#"{"prompt": [{"role": "user", "content": "q"}], "expert_completions": [], "solution": "s", "teacher_completions": [{"content": "t", "model": "m", "reward": 0.5}, "u"]}"#,
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "r"}]}"#,
+        r#"{"problem": "p", "answer": "12"}"#,
+    ];
+    for line in lines {
+        let row = first(line);
+        let written = serde_json::to_string(&row.to_json()).unwrap();
+        assert_eq!(first(&written), row, "{line}\n{written}");
+    }
 }

@@ -315,3 +315,35 @@ fn a_text_without_prompt() {
         encoder("bos", "marked_lines", EncodeOptions::default()).row(&row).unwrap().kept().unwrap();
     assert!(with_bos.prompt.ids.len() == 1 && with_bos.expert[0].supervised[0]);
 }
+
+/// Tools of a row reach the template, as JSON or as text with JSON in it; what is neither is an error.
+#[test]
+fn tools_of_a_row() {
+    let with = |column: &str, value: Value| {
+        let mut row = question("q", "a");
+        row.columns.insert(column.into(), value);
+        encoder("plain", "qwen2_5", EncodeOptions::default()).prompt_string(&row)
+    };
+    let expected = "<tools>\n{\"name\": \"add\"}\n</tools>";
+    assert!(with("tools", json!([{"name": "add"}])).unwrap().contains(expected));
+    assert!(with("tools", json!("[{\"name\":\"add\"}]")).unwrap().contains(expected));
+    assert!(!with("tools", Value::Null).unwrap().contains("<tools>"));
+    assert!(error(with("tools", json!("add"))).contains("\"tools\" is text but no JSON"));
+    assert!(error(with("chat_template_kwargs", json!([]))).contains("must be an object"));
+}
+
+/// Without the template a tool call or a thought has no text: it must not vanish.
+#[test]
+fn responses_with_more_than_text_are_never_cut_down_to_it() {
+    let mut row = question("q", "a");
+    let turn = Message(
+        serde_json::from_value(json!({"role": "assistant", "content": "a", "reasoning_content": "r"}))
+            .unwrap(),
+    );
+    row.expert[0].messages = vec![turn];
+    let verbatim = EncodeOptions { rendering: Rendering::Verbatim, ..EncodeOptions::default() };
+    assert!(error(encoder("plain", "qwen3", verbatim).row(&row)).contains("needs the template"));
+    let encoder = encoder("plain", "qwen3", EncodeOptions::default());
+    let ids = encoder.row(&row).unwrap().kept().unwrap().expert.remove(0).ids;
+    assert_eq!(encoder.tokenizer().decode(&ids, false).unwrap(), "<think>\nr\n</think>\n\na<|im_end|>");
+}

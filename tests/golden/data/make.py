@@ -101,10 +101,12 @@ CHATS = {
     "turns": ([user("One?"), model("1"), user("Two?"), model("2"), user("Three?"), model("3")], {}),
     "thoughts": ([user("One?"), model("<think>\nhm\n</think>\n\n1"), user("Two?"), model("<think>\nwell\n</think>\n\n2")], {}),
     "reasoning": ([user("One?"), model("1", reasoning_content="so\n")], {}),
+    "thinking": ([user("One?"), model("1", thinking="so", name="x")], {}),
+    "null_reasoning": ([user("One?"), model("1", thinking=None, reasoning="r", reasoning_content=None)], {}),
     "no_thinking": ([user("One?")], {"enable_thinking": False}),
     "unicode": ([user("¿Qué es “π”? 🙂\n\n"), model("日本 <b>&amp;</b> 'x' \"y\"")], {}),
     "tools": ([user("Add."), model("", tool_calls=[CALL]), {"role": "tool", "name": "add", "content": "3.5"}, model("3.5")], {"tools": TOOLS}),
-    "two_calls": ([user("Add."), model("", tool_calls=[CALL, CALL]), {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}, model("3")], {}),
+    "two_calls": ([user("Add."), model(None, tool_calls=[CALL, CALL]), {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}, model("3")], {}),
     "empty": ([user(""), model("")], {}),
     "out_of_turn": ([model("first"), user("second")], {}),
     "parts": ([{"role": "user", "content": [{"type": "text", "text": " one "}, {"type": "text", "text": "two"}]}], {}),
@@ -147,8 +149,8 @@ def template_cases(names):
                 spans = None
                 if text is not None and not generate and "generation" in source:
                     rendered, found = chat_utils.render_jinja_template(
-                        [messages], chat_template=source, return_assistant_tokens_mask=True,
-                        tools=kwargs.get("tools"), **tokenizer.special_tokens_map)
+                        [[{k: v for k, v in m.items() if v is not None} for m in messages]], chat_template=source, return_assistant_tokens_mask=True,
+                        **{"tools": None, **tokenizer.special_tokens_map, **kwargs})
                     assert rendered == [text], (rendered, text)
                     at = [len(text[:i].encode()) for i in range(len(text) + 1)]
                     spans = [[at[a], at[b]] for a, b in found[0]]

@@ -26,21 +26,14 @@ impl Encoder {
     pub(super) fn conversation_row(&self, row: &Row, messages: &[Message]) -> Result<Encode<EncodedRow>> {
         let (text, turns) = self.learned_bytes(row, messages)?;
         let mut tokens = self.tokenizer.encode_with_offsets(&text)?;
-        let inside = |bytes: &Range<usize>| {
-            let turn = turns.iter().find(|turn| bytes.start < turn.end && bytes.end > turn.start);
-            turn.map(|turn| turn.start <= bytes.start && bytes.end <= turn.end)
-        };
+        // A token that reaches over the edge of a turn is one that generation does not produce: it is not learned.
+        let mut boundary_merged = false;
         let mut supervised = Vec::with_capacity(tokens.ids.len());
         for bytes in &tokens.bytes {
-            supervised.push(match inside(bytes) {
-                Some(false) => {
-                    return Err(encode_error(
-                        row,
-                        format!("a token reaches over the edge of a turn at byte {}", bytes.start),
-                    ));
-                }
-                learned => learned.is_some(),
-            });
+            let turn = turns.iter().find(|turn| bytes.start < turn.end && bytes.end > turn.start);
+            let whole = turn.is_some_and(|turn| turn.start <= bytes.start && bytes.end <= turn.end);
+            boundary_merged |= turn.is_some() && !whole;
+            supervised.push(whole);
         }
         if self.turn_end.appended {
             tokens.ids.push(self.turn_end.id);
@@ -65,6 +58,10 @@ impl Encoder {
                 "no end of a turn is learned: the template's marks leave it out, so the model would not stop",
             ));
         }
+        // What stands behind the last learned token is never needed.
+        let end = supervised.iter().rposition(|&s| s).map_or(0, |last| last + 1);
+        tokens.ids.truncate(end);
+        supervised.truncate(end);
         let split = supervised.iter().position(|&s| s).unwrap_or(0);
         if let Some(limit) = self.prompt_limit(split) {
             return Ok(Encode::PromptTooLong { tokens: split, limit });
@@ -75,7 +72,7 @@ impl Encoder {
         let truncated = ids.len() > limit;
         ids.truncate(limit);
         supervised.truncate(limit);
-        let completion = EncodedCompletion { ids, supervised, truncated, boundary_merged: false };
+        let completion = EncodedCompletion { ids, supervised, truncated, boundary_merged };
         Ok(Encode::Kept(EncodedRow {
             prompt: EncodedPrompt { ids: tokens.ids },
             expert: vec![completion],
@@ -85,16 +82,17 @@ impl Encoder {
 
     /// The rendered conversation and the byte ranges that the model wrote, each with the end of its turn.
     fn learned_bytes(&self, row: &Row, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
-        let options = self.render_options(row);
-        if self.template.marks_generation() {
-            let marked = self.template.render_marked(messages, &options)?;
+        let options = self.render_options(row)?;
+        if self.template.marks_generation(&options) {
+            let marked = self.template.render_marked(messages, &options);
+            let marked = marked.map_err(|e| encode_error(row, e.to_string()))?;
             return Ok((marked.text, marked.generated));
         }
-        let text = self.template.render(messages, false, &options)?;
+        let text = self.render(row, messages, false)?;
         let mut turns = Vec::new();
         for (i, _) in messages.iter().enumerate().filter(|(_, m)| m.role() == "assistant") {
-            let before = self.template.render(&messages[..i], true, &options)?;
-            let after = self.template.render(&messages[..=i], false, &options)?;
+            let before = self.render(row, &messages[..i], true)?;
+            let after = self.render(row, &messages[..=i], false)?;
             if !text.starts_with(&after) || !after.starts_with(&before) {
                 return Err(encode_error(
                     row,

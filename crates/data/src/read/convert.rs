@@ -14,6 +14,14 @@ pub(super) struct Counts {
     pub gold: Option<GoldRule>,
     pub experts: u64,
     pub teachers: u64,
+    pub checksum: u64,
+}
+
+/// FNV-1a in 64 bits: the same on every machine and in every version.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 type Converted<T> = std::result::Result<T, String>;
@@ -26,7 +34,8 @@ pub(super) struct Converter {
     /// Columns of the first rows that no role uses; they go to reward functions.
     others: Vec<String>,
     mapped: bool,
-    solution_as_expert: SolutionAsExpert,
+    /// Whether solutions are demonstrations.
+    demonstrations: bool,
     strip_calculator: bool,
 }
 
@@ -74,8 +83,14 @@ impl Converter {
                 others.push(name.clone());
             }
         }
-        let ReadOptions { solution_as_expert, strip_calculator, .. } = *options;
-        Ok(Self { layout, columns, others, mapped, solution_as_expert, strip_calculator })
+        let strip_calculator = options.strip_calculator;
+        let mut found = Self { layout, columns, others, mapped, demonstrations: true, strip_calculator };
+        found.demonstrations = match options.solution_as_expert {
+            SolutionAsExpert::Always => true,
+            SolutionAsExpert::Never => false,
+            SolutionAsExpert::WhenWorked => found.mostly_worked(path, samples),
+        };
+        Ok(found)
     }
 
     pub fn description(&self) -> String {
@@ -91,13 +106,18 @@ impl Converter {
         } else {
             format!(", other columns {}", self.others.join(" "))
         };
-        format!("{}{mapped} [{}]{presented}{others}", self.layout, map.join(", "))
+        let solutions = match (&self.columns.solution, self.demonstrations) {
+            (Some(_), false) => ", solutions are references and not learned",
+            _ => "",
+        };
+        format!("{}{mapped} [{}]{presented}{others}{solutions}", self.layout, map.join(", "))
     }
 
     /// Whether a line is a usable row.
     pub fn judge(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<Counts> {
         let (row, gold) = self.row(path, line, bytes)?;
-        Ok(Counts { gold, experts: row.expert.len() as u64, teachers: row.teachers.len() as u64 })
+        let (experts, teachers) = (row.expert.len() as u64, row.teachers.len() as u64);
+        Ok(Counts { gold, experts, teachers, checksum: checksum(bytes) })
     }
 
     /// The row of one line, and where its gold answer was found.
@@ -119,10 +139,10 @@ impl Converter {
             (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
             (None, None) => (None, None),
         };
-        if expert.is_empty() {
-            let worked =
-                solutions.into_iter().filter(|solution| self.is_demonstration(solution, gold.as_deref()));
-            expert = worked.map(Completion::text).collect();
+        // An empty list of experts says that there are none.
+        let stated = self.columns.expert.as_deref().is_some_and(|name| at(&object, name).is_some());
+        if expert.is_empty() && !stated && self.demonstrations {
+            expert = solutions.into_iter().filter(|s| !s.trim().is_empty()).map(Completion::text).collect();
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
         let id = match id {
@@ -196,7 +216,11 @@ impl Converter {
         if conversation.is_empty() {
             return Err(format!("column {name:?}: an assistant message with nothing before it"));
         }
-        Ok((Prompt::Messages(conversation), Some(completion(vec![last]))))
+        let last = completion(vec![last]);
+        if last.content.trim().is_empty() && last.messages.is_empty() {
+            return Err(format!("column {name:?}: the last assistant message is empty"));
+        }
+        Ok((Prompt::Messages(conversation), Some(last)))
     }
 
     /// The completions of a column: one text, a list of texts or objects, or a list of messages.
@@ -238,21 +262,19 @@ impl Converter {
         Ok(completion)
     }
 
-    fn is_demonstration(&self, solution: &str, gold: Option<&str>) -> bool {
-        if solution.trim().is_empty() {
-            return false;
-        }
-        match self.solution_as_expert {
-            SolutionAsExpert::Always => true,
-            SolutionAsExpert::Never => false,
-            SolutionAsExpert::WhenWorked => {
-                let bare = |text: &str| -> String {
-                    let text = text.replace("\\boxed", "").replace("####", "");
-                    text.chars().filter(|c| !c.is_whitespace() && !"${}".contains(*c)).collect()
-                };
-                gold.is_none_or(|gold| bare(solution) != bare(gold))
-            }
-        }
+    /// Whether at least half of the solutions say more than the answer.
+    fn mostly_worked(&self, path: &Path, samples: &[Vec<u8>]) -> bool {
+        let rows: Vec<Row> = samples.iter().filter_map(|s| Some(self.row(path, 1, s).ok()?.0)).collect();
+        let bare = |text: &str| -> String {
+            let text = text.replace("\\boxed", "").replace("####", "");
+            text.chars().filter(|c| !c.is_whitespace() && !"${}".contains(*c)).collect()
+        };
+        let worked = |row: &&Row| match (&row.solution, &row.gold) {
+            (Some(solution), Some(gold)) => bare(solution) != bare(gold),
+            (solution, _) => solution.is_some(),
+        };
+        let with_solution = rows.iter().filter(|row| row.solution.is_some()).count();
+        2 * rows.iter().filter(worked).count() >= with_solution
     }
 
     fn clean(&self, text: &str) -> String {

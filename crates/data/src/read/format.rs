@@ -11,8 +11,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Unpacked rows up to this many bytes stay in memory, more go to an unnamed file in the system's temporary folder.
-const IN_MEMORY: usize = 256 << 20;
+/// Unpacked rows of a file up to this many bytes stay in memory, more go to an unnamed file in the system's temporary
+/// folder (`TMPDIR`).
+const IN_MEMORY: usize = 32 << 20;
 
 /// Opens a data file; the text says its format.
 ///

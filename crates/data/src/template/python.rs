@@ -14,6 +14,16 @@ pub(super) fn string(value: &Jinja) -> Result<String, Error> {
     text(value)
 }
 
+/// Jinja2's test `iterable`: whether Python's `iter` takes the value.
+pub(super) fn is_iterable(value: &Jinja) -> bool {
+    !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number) && value.try_iter().is_ok()
+}
+
+/// Jinja2's test `sequence`: whether the value has a length and items; text and mappings have both.
+pub(super) fn is_sequence(value: &Jinja) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
+}
+
 /// Python's `str(value)`; undefined is empty as in Jinja2.
 fn text(value: &Jinja) -> Result<String, Error> {
     match value.kind() {
