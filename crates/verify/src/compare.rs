@@ -137,6 +137,14 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
             (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
+            (Seq(s), other) | (other, Seq(s)) if s.open == 0 && s.or && !matches!(other, Seq(_)) => {
+                // The same answer written twice: "1/2 or 0.5".
+                let mut decision = Same(Certainty::Proof);
+                for item in &s.items {
+                    decision = both(decision, self.values(item, other)?);
+                }
+                Ok(decision)
+            }
             (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
                 match self.split_at_commas(*e)? {
                     Some(items) => self.sequences(s, &Sequence { open: 0, close: 0, or: false, items }),

@@ -200,7 +200,8 @@ impl<'a> Lexer<'a> {
             }
             b'+' => match self.rest() {
                 [b'+', b'/', b'-', ..] => self.take(Tok::PlusMinus, 3),
-                [b'+', b'-', ..] => self.take(Tok::PlusMinus, 2),
+                // "2 +- 3" means both signs; "2+-3" is a sum.
+                [b'+', b'-', ..] if self.both_signs() => self.take(Tok::PlusMinus, 2),
                 _ => self.take(Tok::Plus, 1),
             },
             b'-' => self.take(Tok::Minus, 1),
@@ -247,6 +248,11 @@ impl<'a> Lexer<'a> {
             b'#' | b'@' | 0..=8 => self.take(Tok::Other, 1),
             _ => self.pos += 1,
         }
+    }
+
+    fn both_signs(&self) -> bool {
+        let operand = self.tokens.last().is_some_and(|t| ends_operand(t.tok));
+        !operand || (self.spaced && self.peek(2) == b' ')
     }
 
     fn relation(&mut self, byte: u8) {
@@ -325,16 +331,37 @@ impl<'a> Lexer<'a> {
             Role::And => Tok::And,
             Role::Or => Tok::Or,
             Role::Union => Tok::Cup,
+            Role::Word if lower == b"mod" => Tok::Mod,
             Role::Intersection => Tok::Cap,
             Role::Percent => Tok::Percent,
             Role::Degrees => Tok::Degree,
             Role::Count(n) => {
+                let n = n + self.count_behind(n);
                 self.literals.push(Literal::word(n));
                 Tok::Num(self.literals.len() as u32 - 1)
             }
             Role::Word => return self.plain_word(start, end, lower),
         };
         self.push(tok, start);
+    }
+
+    /// Value of the second word of a number such as "twenty-one".
+    fn count_behind(&mut self, tens: i64) -> i64 {
+        if tens < 20 || tens % 10 != 0 || !matches!(self.peek(0), b'-' | b' ') {
+            return 0;
+        }
+        let rest = &self.rest()[1..];
+        let len = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        if len > 5 {
+            return 0;
+        }
+        match words::count(&rest[..len].to_ascii_lowercase()) {
+            Some(ones @ 1..=9) => {
+                self.pos += 1 + len;
+                ones
+            }
+            _ => 0,
+        }
     }
 
     /// A run of letters without a role: a word, a function name glued to its argument, or a product of letters.

@@ -31,8 +31,7 @@ impl Lexer<'_> {
         match name {
             b"text" | b"textbf" | b"textit" | b"textrm" | b"mbox" | b"texttt" | b"textsf" | b"textnormal"
             | b"emph" | b"textup" | b"hbox" => self.open_text(false),
-            b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"bf" | b"mathbf"
-            | b"boldsymbol" | b"bm" | b"mathop" => self.open_text(true),
+            b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"mathop" => self.open_text(true),
             b"mathbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
@@ -47,13 +46,19 @@ impl Lexer<'_> {
             b"overline" | b"bar" | b"hat" | b"widehat" | b"tilde" | b"dot" | b"ddot" => {
                 self.accent(start, name)
             }
+            b"angle" | b"measuredangle" => {
+                // The measure of an angle is named like the angle.
+                if self.tokens.last().is_some_and(|t| t.tok == Tok::Var(u32::from(b'm'))) {
+                    self.tokens.pop();
+                }
+            }
             b"hspace" | b"vspace" | b"phantom" | b"hphantom" | b"vphantom" | b"label" | b"tag" | b"color"
             | b"textcolor" => self.skip_group(),
             b"stackrel" | b"overset" | b"underset" => self.skip_group(),
             b"pmod" | b"bmod" | b"mod" => self.push(Tok::Mod, start),
             b"quad" | b"qquad" | b"space" | b"enspace" | b"thinspace" | b"newline" => self.spaced = true,
             b"checkmark" => self.push(Tok::Other, start),
-            b"boxed"
+            b"bf" | b"mathbf" | b"boldsymbol" | b"bm" | b"boxed"
             | b"fbox"
             | b"displaystyle"
             | b"textstyle"
@@ -69,8 +74,6 @@ impl Lexer<'_> {
             | b"ldots"
             | b"cdots"
             | b"triangle"
-            | b"angle"
-            | b"measuredangle"
             | b"square"
             | b"Rightarrow"
             | b"implies"

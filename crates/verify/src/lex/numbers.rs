@@ -112,8 +112,8 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 9] =
-            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!"];
+        const SEPARATORS: [&[u8]; 10] =
+            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),

@@ -206,6 +206,32 @@ impl Reader<'_> {
         if items.is_empty() { Err(Stop::Inapplicable) } else { Ok(Some(Value::Matrix { cols, items })) }
     }
 
+    /// A residue: `3 \pmod 7`, with or without brackets around the modulus.
+    pub(super) fn residue(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(at) = (lo..hi).find(|i| self.tok(*i) == Some(Tok::Mod)) else { return Ok(None) };
+        if at == lo || at + 1 >= hi {
+            return Err(Stop::Inapplicable);
+        }
+        let end = if self.tok(at - 1) == Some(Tok::Open(b'(')) { at - 1 } else { at };
+        let mut modulus = None;
+        for i in at + 1..hi {
+            match self.tok(i) {
+                Some(Tok::Num(_)) if modulus.is_none() => modulus = self.integer(i),
+                Some(Tok::LBrace | Tok::RBrace | Tok::Close(_)) => {}
+                _ => return Err(Stop::Inapplicable),
+            }
+        }
+        let (Some(modulus), true) = (modulus, end > lo) else { return Err(Stop::Inapplicable) };
+        let residue = match self.value(lo, end)? {
+            Value::Assign(_, inner) => *inner,
+            other => other,
+        };
+        match residue {
+            Value::Expr(_) => Ok(Some(Value::Labelled(format!("mod {modulus}"), Box::new(residue)))),
+            _ => Err(Stop::Inapplicable),
+        }
+    }
+
     /// Ratios, times of day, and labels with a colon.
     pub(super) fn colon(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let cuts = self.positions(lo, hi, |t| t == Tok::Colon);
