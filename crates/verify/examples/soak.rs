@@ -7,10 +7,46 @@ use gft_verify::{ExtractOptions, Policy, grade, verify};
 use std::time::Instant;
 
 const FRAGMENTS: [&str; 40] = [
-    "9^{9^{9}}", "\\sqrt{", "\\frac{1}{", "}", "{", "(", ")", "[", "]", "!", "^{100}", "^", "_", "\\binom{1000}{500}",
-    "\\sin(", "\\ln(", "e^{", "x", "y", "n", "1e999", "0.\\overline{142857}", "+", "-", "\\pm ", ",", "=", "<", "\\cup",
-    "\\boxed{", "\\text{", "77777777777777777777777777", "(a+b+c+d)^{20}", "\\begin{pmatrix}", "\\\\", "\\end{pmatrix}",
-    "\\sqrt[3]{", "i", "\\pi", "100!",
+    "9^{9^{9}}",
+    "\\sqrt{",
+    "\\frac{1}{",
+    "}",
+    "{",
+    "(",
+    ")",
+    "[",
+    "]",
+    "!",
+    "^{100}",
+    "^",
+    "_",
+    "\\binom{1000}{500}",
+    "\\sin(",
+    "\\ln(",
+    "e^{",
+    "x",
+    "y",
+    "n",
+    "1e999",
+    "0.\\overline{142857}",
+    "+",
+    "-",
+    "\\pm ",
+    ",",
+    "=",
+    "<",
+    "\\cup",
+    "\\boxed{",
+    "\\text{",
+    "77777777777777777777777777",
+    "(a+b+c+d)^{20}",
+    "\\begin{pmatrix}",
+    "\\\\",
+    "\\end{pmatrix}",
+    "\\sqrt[3]{",
+    "i",
+    "\\pi",
+    "100!",
 ];
 
 /// SplitMix64.
@@ -88,7 +124,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let policies = [Policy::lenient(), Policy::strict()];
-    let (mut count, mut equal, mut longest, mut per_unit) = (0u64, 0u64, (0u128, String::new()), (0u128, String::new()));
+    let (mut count, mut equal, mut longest, mut per_unit) =
+        (0u64, 0u64, (0u128, String::new()), (0u128, String::new()));
     let start = Instant::now();
     while start.elapsed().as_secs_f64() < seconds {
         let pick = random.below(corpus.len());
@@ -114,7 +151,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             longest = (took, format!("{} units, {there}: {a:?} {b:?}", there.work));
         }
         if there.work > 20_000 && took / u128::from(there.work) > per_unit.0 {
-            per_unit = (took / u128::from(there.work), format!("{} units, {took} ns: {a:?} {b:?}", there.work));
+            per_unit =
+                (took / u128::from(there.work), format!("{} units, {took} ns: {a:?} {b:?}", there.work));
         }
     }
     println!("{count} checks (twice each, and graded), {equal} equal, no panic, all symmetric");

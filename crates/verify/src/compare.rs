@@ -31,12 +31,22 @@ pub(crate) struct Comparer<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) conventions: Conventions,
     pub(crate) rule: Rule,
+    /// Some comparison met a cap on size.
+    pub(crate) capped: bool,
     nesting: u32,
 }
 
 impl<'a> Comparer<'a> {
     pub(crate) fn new(arena: &'a mut Arena, work: &'a mut Work, policy: &'a Policy) -> Comparer<'a> {
-        Comparer { arena, work, policy, conventions: Conventions::default(), rule: Rule::Kinds, nesting: 0 }
+        Comparer {
+            arena,
+            work,
+            policy,
+            conventions: Conventions::default(),
+            rule: Rule::Kinds,
+            capped: false,
+            nesting: 0,
+        }
     }
 
     /// Grants an equality that rests on a convention, if the policy allows it.
@@ -59,7 +69,15 @@ impl<'a> Comparer<'a> {
             return Err(Stop::Budget);
         }
         let kept = self.conventions;
-        let decision = self.dispatch(a, b)?;
+        let decision = match self.dispatch(a, b) {
+            Ok(decision) => decision,
+            // A cap on size, with work left: this comparison is undecided, others may decide.
+            Err(_) if self.work.used() < self.policy.work => {
+                self.capped = true;
+                Decision::Unknown
+            }
+            Err(stop) => return Err(stop),
+        };
         if !matches!(decision, Same(_)) {
             self.conventions = kept;
         }

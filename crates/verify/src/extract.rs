@@ -176,7 +176,7 @@ fn last_boxes(text: &str) -> Vec<Range<usize>> {
                 at = end;
             }
             None => {
-                if bytes[at..].starts_with(b"\\boxed{") {
+                if bytes[at..].starts_with(b"\\boxed") || bytes[at..].starts_with(b"\\fbox") {
                     unclosed += 1;
                     if unclosed > 16 {
                         break;

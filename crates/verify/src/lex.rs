@@ -108,6 +108,10 @@ pub(crate) struct Lexer<'a> {
     /// A comma followed by a space stands in the source: commas without a space group digits, even in brackets.
     roomy_commas: bool,
     spaced: bool,
+    /// Environments begun or ended so far.
+    environments: u32,
+    /// The dollar signs that are not escaped are odd in number: one of them is a currency sign.
+    odd_dollars: bool,
     tokens: Vec<Token>,
     literals: &'a mut Vec<Literal>,
     work: &'a mut Work,
@@ -116,15 +120,17 @@ pub(crate) struct Lexer<'a> {
 /// Tokens of `src`; its number literals are appended to `literals`.
 pub(crate) fn lex(src: &str, literals: &mut Vec<Literal>, work: &mut Work) -> Bounded<Vec<Token>> {
     let bytes = src.as_bytes();
-    work.charge(src.len() as u32 / 4 + 4)?;
+    work.charge(src.len() as u32 / 8 + 4)?;
     let mut lexer = Lexer {
         src: bytes,
         pos: 0,
         text_end: 0,
         upright: false,
         depth: 0,
-        roomy_commas: bytes.windows(2).any(|w| w == b", "),
+        roomy_commas: bytes.starts_with(b", ") || bytes.windows(3).any(|w| w[0] != b'\\' && w[1..] == *b", "),
         spaced: false,
+        environments: 0,
+        odd_dollars: unescaped_dollars(bytes) % 2 == 1,
         tokens: Vec::with_capacity(src.len().min(64)),
         literals,
         work,
@@ -275,9 +281,7 @@ impl<'a> Lexer<'a> {
     fn dollar(&mut self) {
         let next = self.peek(1);
         if next.is_ascii_digit() || next == b'.' {
-            let partner = self.src.iter().filter(|b| **b == b'$').count();
-            let escaped = self.src.windows(2).filter(|w| *w == b"\\$").count();
-            if (partner - escaped) % 2 == 1 {
+            if self.odd_dollars {
                 return self.take(Tok::Currency, 1);
             }
         }
@@ -397,6 +401,11 @@ impl<'a> Lexer<'a> {
             self.take(letter(self.src[i]), 1);
         }
     }
+}
+
+fn unescaped_dollars(src: &[u8]) -> usize {
+    let all = src.iter().filter(|b| **b == b'$').count();
+    if all == 0 { 0 } else { all - src.windows(2).filter(|w| *w == b"\\$").count() }
 }
 
 /// Whether an upright single letter means a variable or constant and not a unit.

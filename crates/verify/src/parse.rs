@@ -334,7 +334,9 @@ impl Reader<'_> {
                 }
                 Node::I | Node::E => depth > 0,
                 // The inverse function f^{-1}.
-                Node::Pow(a, b) => depth > 0 && name(arena, a, depth + 1) && matches!(arena.get(b), Node::Neg(_)),
+                Node::Pow(a, b) => {
+                    depth > 0 && name(arena, a, depth + 1) && matches!(arena.get(b), Node::Neg(_))
+                }
                 _ => false,
             }
         }

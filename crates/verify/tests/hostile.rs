@@ -43,7 +43,13 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("commas", repeat(",", 100_000)),
         ("list", (0..2000).map(|k| k.to_string()).collect::<Vec<_>>().join(", ")),
         ("list of expressions", vec!["\\sin(x+1)+\\cos(x)"; 200].join(", ")),
-        ("set of surds", format!("\\{{{}\\}}", (0..48).map(|k| format!("\\sqrt{{{k}+\\sqrt{{2}}}}")).collect::<Vec<_>>().join(","))),
+        (
+            "set of surds",
+            format!(
+                "\\{{{}\\}}",
+                (0..48).map(|k| format!("\\sqrt{{{k}+\\sqrt{{2}}}}")).collect::<Vec<_>>().join(",")
+            ),
+        ),
         ("plus minus", repeat("\\pm ", 4000) + "1"),
         ("minus signs", repeat("-", 4000) + "1"),
         ("bars", repeat("|", 4000)),
@@ -82,7 +88,9 @@ fn attacks_stay_within_bounds() {
     let policy = Policy::lenient();
     for (name, attack) in attacks() {
         let variant = format!("{attack}+1");
-        for other in ["1", "x", "\\frac{1}{2}", "(1,2)", "yes", attack.as_str(), variant.as_str(), "", "\\sin x"] {
+        for other in
+            ["1", "x", "\\frac{1}{2}", "(1,2)", "yes", attack.as_str(), variant.as_str(), "", "\\sin x"]
+        {
             let there = verify(&attack, other, &policy);
             let back = verify(other, &attack, &policy);
             assert_eq!(there.outcome, back.outcome, "{name} against {other:.40}");
@@ -133,11 +141,78 @@ fn no_work_beyond_any_allowance() {
 
 /// Fragments that steer random strings into the corners of the grammar.
 const FRAGMENTS: [&str; 72] = [
-    "\\frac", "\\frac12", "\\sqrt", "{", "}", "(", ")", "[", "]", "\\{", "\\}", "1", "23", "0.5", ".", ",", ";", "x",
-    "y", "n", "i", "e", "\\pi", "^", "_", "+", "-", "\\pm", "*", "\\cdot", "/", "!", "%", "\\%", "^\\circ", "=", "<",
-    "\\le", "\\ne", "\\in", "\\cup", "\\infty", "\\text{", "cm", " and ", " or ", "\\begin{pmatrix}", "&", "\\\\",
-    "\\end{pmatrix}", "\\left", "\\right", "|", ":", "\\sin", "\\log_", "\\binom", "\\lfloor", "\\rfloor", " ", "$",
-    "\\$", "\\boxed{", "10", "1,000", "99999999999", "\\overline{3}", "\\pmod", "\\mathbb{R}", "\\setminus", "\\approx", "A",
+    "\\frac",
+    "\\frac12",
+    "\\sqrt",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "\\{",
+    "\\}",
+    "1",
+    "23",
+    "0.5",
+    ".",
+    ",",
+    ";",
+    "x",
+    "y",
+    "n",
+    "i",
+    "e",
+    "\\pi",
+    "^",
+    "_",
+    "+",
+    "-",
+    "\\pm",
+    "*",
+    "\\cdot",
+    "/",
+    "!",
+    "%",
+    "\\%",
+    "^\\circ",
+    "=",
+    "<",
+    "\\le",
+    "\\ne",
+    "\\in",
+    "\\cup",
+    "\\infty",
+    "\\text{",
+    "cm",
+    " and ",
+    " or ",
+    "\\begin{pmatrix}",
+    "&",
+    "\\\\",
+    "\\end{pmatrix}",
+    "\\left",
+    "\\right",
+    "|",
+    ":",
+    "\\sin",
+    "\\log_",
+    "\\binom",
+    "\\lfloor",
+    "\\rfloor",
+    " ",
+    "$",
+    "\\$",
+    "\\boxed{",
+    "10",
+    "1,000",
+    "99999999999",
+    "\\overline{3}",
+    "\\pmod",
+    "\\mathbb{R}",
+    "\\setminus",
+    "\\approx",
+    "A",
 ];
 
 fn fragments() -> impl Strategy<Value = String> {

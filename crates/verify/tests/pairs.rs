@@ -37,8 +37,8 @@ fn verdicts_are_symmetric_and_golds_equal_themselves() {
             assert_eq!(there.outcome, back.outcome, "{gold:?} {answer:?}");
             for side in [&gold, &answer] {
                 assert!(verify(side, side, &policy).is_equal(), "{side:?} is not itself");
-                // The same answer behind a space in mathematics takes the long way and must arrive too.
-                let spaced = format!("\\,{side}");
+                // The same answer before a space of mathematics takes the long way and must arrive too.
+                let spaced = format!("{side}\\,");
                 let own = verify(side, &spaced, &policy);
                 assert!(own.is_equal(), "{side:?} {spaced:?}: {own}");
             }
@@ -60,7 +60,9 @@ fn strict_refuses_what_rests_on_a_convention() {
         assert!(verify(gold, answer, &Policy::lenient()).is_equal(), "{gold} {answer}");
         assert_eq!(verify(gold, answer, &Policy::strict()).outcome, Outcome::NotEqual, "{gold} {answer}");
     }
-    for (gold, answer) in [("50\\%", "1/2"), ("\\frac12", "0.5"), ("2\\sqrt2", "\\sqrt8"), ("\\{1,2\\}", "\\{2,1\\}")] {
+    for (gold, answer) in
+        [("50\\%", "1/2"), ("\\frac12", "0.5"), ("2\\sqrt2", "\\sqrt8"), ("\\{1,2\\}", "\\{2,1\\}")]
+    {
         assert!(verify(gold, answer, &Policy::strict()).is_equal(), "{gold} {answer}");
     }
 }

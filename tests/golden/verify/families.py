@@ -205,6 +205,15 @@ FAMILIES = [
     ([r"12\text{ in}", "12 inches", "1 foot"], [], ["12 feet", r"12\text{ in}^2"]),
     (["infinitely many", r"\text{infinitely many solutions}", "Infinitely many."], ["none", "5"]),
     ([r"\frac{1}{2}, \frac{1}{3}", "1/2, 1/3", r"\frac{1}{3} \text{ and } \frac{1}{2}"], [r"\frac12", r"\frac12,\frac14"]),
+    # equal to many digits
+    ([r"e^{\pi\sqrt{163}}", r"\exp(\pi \sqrt{163})"], ["262537412640768744", "262537412640768743.99999999999925"]),
+    ([r"\frac{1}{1000000007}"], [r"\frac{1}{1000000006}", r"\frac{1000000006}{1000000007000000001}"]),
+    ([r"\sqrt{1000001}-1000", r"\frac{1}{\sqrt{1000001}+1000}", r"(1000001)^{1/2} - 10^3"], [r"\sqrt{1000002}-1000", "0.0005"]),
+    ([r"\ln 2 + \ln 3 - \ln 6", "0", r"\sin\pi", r"\cos 90^\circ", r"\ln 1"], [r"10^{-20}", r"\frac{1}{10^{30}}"]),
+    ([r"\sqrt[3]{2+\sqrt{5}}+\sqrt[3]{2-\sqrt{5}}", "1"], ["0", "2"]),
+    ([r"\cos\frac{\pi}{7}\cos\frac{2\pi}{7}\cos\frac{3\pi}{7}", r"\frac18", "0.125"], [r"-\frac18", "0.12"]),
+    ([r"\tan 15^\circ", r"2-\sqrt{3}", r"\tan\frac{\pi}{12}"], [r"2+\sqrt3", r"\tan 15"]),
+    ([r"4\arctan\frac15-\arctan\frac{1}{239}", r"\frac{\pi}{4}", r"\arctan 1", r"45^\circ"], [r"\frac{\pi}{5}"]),
     # odd spellings
     ([r"\frac{\pi}{2}", r"\dfrac{\pi}{2}", r"\frac\pi2", r"\frac{\pi}2", r"\pi \div 2"], [r"\frac{2}{\pi}", r"\pi^2"]),
     ([r"x^3+3x-6", r"x^{3}+3x-6", "-6+3x+x^3"], ["x^3+3x+6", "x^3-3x-6"]),

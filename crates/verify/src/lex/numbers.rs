@@ -30,7 +30,7 @@ impl Lexer<'_> {
         let first = digits.iter().position(|d| *d != b'0').unwrap_or(digits.len());
         written.significant = (digits.len() - first) as u32;
         let value = if digits.len() > EXACT_DIGITS && written.places == 0 && written.exponent == 0 {
-            self.work.charge(digits.len() as u32 / 4)?;
+            self.work.charge(digits.len() as u32 / 16)?;
             let digits = digits.split_off(first);
             Value::Huge { residue: modular::residue_of_digits(&digits), digits: digits.into_boxed_slice() }
         } else {

@@ -142,7 +142,9 @@ fn meaning(text: &str) -> Option<Value> {
         "all real numbers" | "all reals" | "all real" | "any real number" | "real numbers"
         | "all real numbers x" => Value::Reals,
         "does not exist" | "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
-        "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => Value::Text("infinitely many".into()),
+        "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => {
+            Value::Text("infinitely many".into())
+        }
         _ => {
             let wordy = trimmed.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '-' || c == '\'');
             if !wordy || trimmed.is_empty() {
