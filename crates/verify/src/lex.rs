@@ -280,10 +280,8 @@ impl<'a> Lexer<'a> {
     /// An unescaped dollar sign: currency when it precedes a number and has no partner, else a math delimiter.
     fn dollar(&mut self) {
         let next = self.peek(1);
-        if next.is_ascii_digit() || next == b'.' {
-            if self.odd_dollars {
-                return self.take(Tok::Currency, 1);
-            }
+        if self.odd_dollars && (next.is_ascii_digit() || next == b'.') {
+            return self.take(Tok::Currency, 1);
         }
         self.pos += 1;
     }

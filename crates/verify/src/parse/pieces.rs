@@ -98,12 +98,11 @@ impl Reader<'_> {
             other => other,
         };
         let (inner, end) = (lo + 1, hi - 1);
-        if open == b'{' {
-            if let Some(&bar) =
-                self.positions(inner, end, |t| matches!(t, Tok::Such | Tok::Bar | Tok::Colon)).first()
-            {
-                return self.value(bar + 1, end).map(Some);
-            }
+        let such_that = |t: Tok| matches!(t, Tok::Such | Tok::Bar | Tok::Colon);
+        if open == b'{'
+            && let Some(&bar) = self.positions(inner, end, such_that).first()
+        {
+            return self.value(bar + 1, end).map(Some);
         }
         let cuts = self.positions(inner, end, |t| matches!(t, Tok::Comma | Tok::Semi));
         if cuts.is_empty() {
