@@ -123,6 +123,17 @@ impl Reader<'_> {
         if let Some(v) = self.whole_text(lo, hi) {
             return Ok(v);
         }
+        if let Some(v) = self.based_letters(lo, hi)? {
+            return Ok(v);
+        }
+        if let Some(v) = self.bracketed_alternative(lo, hi)? {
+            return Ok(v);
+        }
+        if self.tok(lo) == Some(Tok::Close(b']'))
+            && let Some(v) = self.reversed_interval(lo, hi)?
+        {
+            return Ok(v);
+        }
         if let Some(list) = self.list(lo, hi)? {
             return Ok(list);
         }
@@ -209,13 +220,13 @@ impl Reader<'_> {
 
     /// A remark such as "k in Z" or "where n is an integer" between commas.
     fn is_aside(&self, lo: usize, hi: usize) -> bool {
-        (lo..hi).any(|i| self.tok(i) == Some(Tok::In)) && self.tok(hi - 1) == Some(Tok::Integers)
+        (lo..hi).any(|i| self.tok(i) == Some(Tok::In)) && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
     }
 
     /// Unions, intersections with the reals, differences, membership.
     fn set_operations(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         if let Some(&at) = self.positions(lo, hi, |t| t == Tok::In).first() {
-            if self.is_aside(lo, hi) {
+            if self.is_aside(lo, hi) && self.tok(hi - 1) == Some(Tok::Integers) {
                 // "... where k in Z"
                 let word = self.positions(lo, hi, |t| t == Tok::Word).first().copied().unwrap_or(lo);
                 return if word > lo { self.value(lo, word).map(Some) } else { Err(Stop::Inapplicable) };

@@ -200,8 +200,8 @@ impl Lexer<'_> {
         let len =
             self.src.get(self.pos + at..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count();
         let next = self.peek(at + len);
-        // "2e-1" is an expression in e; "2.0e-1", "2e-10" and "2e1" are numbers.
-        let plausible = !signed || written.places > 0 || len >= 2;
+        // "2e-1" is an expression in e; "2.0e-1", "2e-5", "2e-10" and "2e1" are numbers.
+        let plausible = !signed || written.places > 0 || len >= 2 || self.peek(2) > b'2';
         if len == 0 || len > 4 || next.is_ascii_alphabetic() || next == b'^' || !plausible {
             return;
         }

@@ -3,6 +3,8 @@
 use super::Reader;
 use crate::expr::Node;
 use crate::lex::Tok;
+use crate::literal::{Literal, Value as LiteralValue, Written};
+use crate::rational::Rat;
 use crate::symbols;
 use crate::value::{Ex, Seq, Value};
 use crate::work::{Bounded, Stop};
@@ -130,7 +132,7 @@ impl Reader<'_> {
         Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
     }
 
-    fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+    pub(super) fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         if hi - lo < 5 {
             return Ok(None);
         }
@@ -170,7 +172,7 @@ impl Reader<'_> {
         let factor = match (begin > lo, self.tok(lo)) {
             (false, _) => None,
             (true, Some(Tok::Minus)) if begin == lo + 1 => {
-                let one = self.p.arena.number(crate::rational::Rat::int(-1))?;
+                let one = self.p.arena.number(Rat::int(-1))?;
                 Some(one)
             }
             (true, _) => {
@@ -203,6 +205,55 @@ impl Reader<'_> {
             from = cut + 1;
         }
         if items.is_empty() { Err(Stop::Inapplicable) } else { Ok(Some(Value::Matrix { cols, items })) }
+    }
+
+    /// The same answer again in brackets: `9.5 (or 19/2)`.
+    pub(super) fn bracketed_alternative(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        if self.tok(hi - 1) != Some(Tok::Close(b')')) {
+            return Ok(None);
+        }
+        let opens = self.positions(lo, hi, |t| t == Tok::Open(b'('));
+        let Some(open) = opens.into_iter().find(|o| *o > lo && self.tok(o + 1) == Some(Tok::Or)) else {
+            return Ok(None);
+        };
+        let items = vec![self.value(lo, open)?, self.value(open + 2, hi - 1)?];
+        Ok(Some(Value::Seq(Seq { open: 0, close: 0, or: true, items })))
+    }
+
+    /// Digits beyond nine written as letters, with their base: `AB7_{16}`.
+    pub(super) fn based_letters(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(under) = (lo..hi.min(lo + 24)).find(|i| self.tok(*i) == Some(Tok::Under)) else { return Ok(None) };
+        let base_at = (under + 1..hi).find(|i| matches!(self.tok(*i), Some(Tok::Num(_))));
+        let Some((at, Some(base @ 11..=36))) = base_at.map(|i| (i, self.integer(i))) else { return Ok(None) };
+        let closed = (at + 1..hi).all(|i| matches!(self.tok(i), Some(Tok::RBrace | Tok::Close(b')'))));
+        let digits: Vec<u8> = self.p.tokens[lo..under]
+            .iter()
+            .flat_map(|t| self.p.src[t.start as usize..t.end as usize].iter().map(u8::to_ascii_uppercase))
+            .collect();
+        let mixed = digits.iter().any(u8::is_ascii_digit) && digits.iter().any(u8::is_ascii_uppercase);
+        if !closed || !mixed || digits.len() > 64 {
+            return Ok(None);
+        }
+        let mut value = Rat::ZERO;
+        for digit in &digits {
+            let digit = match digit {
+                b'0'..=b'9' => i64::from(digit - b'0'),
+                b'A'..=b'Z' => i64::from(digit - b'A') + 10,
+                _ => return Ok(None),
+            };
+            if digit >= base {
+                return Ok(None);
+            }
+            value = value.mul(&Rat::int(base), self.p.work)?.add(&Rat::int(digit), self.p.work)?;
+        }
+        let residue = crate::modular::residue_of_digits(value.to_string().as_bytes());
+        let literals = &mut self.p.arena.literals;
+        literals.push(Literal { value: LiteralValue::Exact(value), written: Written::default() });
+        let huge = LiteralValue::Huge { digits: digits.into_boxed_slice(), residue };
+        literals.push(Literal { value: huge, written: Written::default() });
+        let index = literals.len() as u32;
+        let node = self.p.arena.push(Node::Based(index - 2, index - 1, base as u8))?;
+        Ok(Some(Value::Expr(Ex::plain(node))))
     }
 
     /// A residue: `3 \pmod 7`, with or without brackets around the modulus.
