@@ -31,12 +31,22 @@ pub(crate) struct Comparer<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) conventions: Conventions,
     pub(crate) rule: Rule,
+    /// Some comparison met a cap on size.
+    pub(crate) capped: bool,
     nesting: u32,
 }
 
 impl<'a> Comparer<'a> {
     pub(crate) fn new(arena: &'a mut Arena, work: &'a mut Work, policy: &'a Policy) -> Comparer<'a> {
-        Comparer { arena, work, policy, conventions: Conventions::default(), rule: Rule::Kinds, nesting: 0 }
+        Comparer {
+            arena,
+            work,
+            policy,
+            conventions: Conventions::default(),
+            rule: Rule::Kinds,
+            capped: false,
+            nesting: 0,
+        }
     }
 
     /// Grants an equality that rests on a convention, if the policy allows it.
@@ -59,7 +69,15 @@ impl<'a> Comparer<'a> {
             return Err(Stop::Budget);
         }
         let kept = self.conventions;
-        let decision = self.dispatch(a, b)?;
+        let decision = match self.dispatch(a, b) {
+            Ok(decision) => decision,
+            // A cap on size, with work left: this comparison is undecided, others may decide.
+            Err(_) if self.work.used() < self.policy.work => {
+                self.capped = true;
+                Decision::Unknown
+            }
+            Err(stop) => return Err(stop),
+        };
         if !matches!(decision, Same(_)) {
             self.conventions = kept;
         }
@@ -137,6 +155,14 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
             (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
+            (Seq(s), other) | (other, Seq(s)) if s.open == 0 && s.or && !matches!(other, Seq(_)) => {
+                // The same answer written twice: "1/2 or 0.5".
+                let mut decision = Same(Certainty::Proof);
+                for item in &s.items {
+                    decision = both(decision, self.values(item, other)?);
+                }
+                Ok(decision)
+            }
             (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
                 match self.split_at_commas(*e)? {
                     Some(items) => self.sequences(s, &Sequence { open: 0, close: 0, or: false, items }),

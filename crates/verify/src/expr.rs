@@ -749,6 +749,11 @@ impl<'a> Parser<'a> {
                 let e = self.arena.push(Node::E)?;
                 self.arena.push(Node::Pow(e, argument))?
             }
+            (Func::Cis, _) => {
+                let (e, i) = (self.arena.push(Node::E)?, self.arena.push(Node::I)?);
+                let angle = self.arena.push(Node::Mul(i, argument))?;
+                self.arena.push(Node::Pow(e, angle))?
+            }
             (_, Some(b)) => self.arena.push(Node::LogBase(b, argument))?,
             _ => self.arena.push(Node::Func(func, argument))?,
         };

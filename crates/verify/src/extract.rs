@@ -176,7 +176,7 @@ fn last_boxes(text: &str) -> Vec<Range<usize>> {
                 at = end;
             }
             None => {
-                if bytes[at..].starts_with(b"\\boxed{") {
+                if bytes[at..].starts_with(b"\\boxed") || bytes[at..].starts_with(b"\\fbox") {
                     unclosed += 1;
                     if unclosed > 16 {
                         break;
@@ -261,8 +261,10 @@ fn phrase(text: &str) -> Option<Range<usize>> {
 
 /// Start of the answer of the last line of the form `A: 18`.
 fn last_line_marker(text: &str) -> Option<usize> {
-    let at = text.rfind("\nA:").map(|i| i + 3);
-    at.or_else(|| text.starts_with("A:").then_some(2))
+    let at = text.rfind("\nA:").map(|i| i + 3).or_else(|| text.starts_with("A:").then_some(2))?;
+    // A whole paragraph behind the mark is an explanation, not an answer.
+    let line = text[at..].lines().next().unwrap_or("");
+    (line.trim().len() <= 60).then_some(at)
 }
 
 /// Length of the first sentence: up to a full stop that is not in a number, or a mark that closes emphasis.

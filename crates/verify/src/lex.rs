@@ -108,6 +108,10 @@ pub(crate) struct Lexer<'a> {
     /// A comma followed by a space stands in the source: commas without a space group digits, even in brackets.
     roomy_commas: bool,
     spaced: bool,
+    /// Environments begun or ended so far.
+    environments: u32,
+    /// The dollar signs that are not escaped are odd in number: one of them is a currency sign.
+    odd_dollars: bool,
     tokens: Vec<Token>,
     literals: &'a mut Vec<Literal>,
     work: &'a mut Work,
@@ -116,15 +120,17 @@ pub(crate) struct Lexer<'a> {
 /// Tokens of `src`; its number literals are appended to `literals`.
 pub(crate) fn lex(src: &str, literals: &mut Vec<Literal>, work: &mut Work) -> Bounded<Vec<Token>> {
     let bytes = src.as_bytes();
-    work.charge(src.len() as u32 / 4 + 4)?;
+    work.charge(src.len() as u32 / 8 + 4)?;
     let mut lexer = Lexer {
         src: bytes,
         pos: 0,
         text_end: 0,
         upright: false,
         depth: 0,
-        roomy_commas: bytes.windows(2).any(|w| w == b", "),
+        roomy_commas: bytes.starts_with(b", ") || bytes.windows(3).any(|w| w[0] != b'\\' && w[1..] == *b", "),
         spaced: false,
+        environments: 0,
+        odd_dollars: unescaped_dollars(bytes) % 2 == 1,
         tokens: Vec::with_capacity(src.len().min(64)),
         literals,
         work,
@@ -200,7 +206,8 @@ impl<'a> Lexer<'a> {
             }
             b'+' => match self.rest() {
                 [b'+', b'/', b'-', ..] => self.take(Tok::PlusMinus, 3),
-                [b'+', b'-', ..] => self.take(Tok::PlusMinus, 2),
+                // "2 +- 3" means both signs; "2+-3" is a sum.
+                [b'+', b'-', ..] if self.both_signs() => self.take(Tok::PlusMinus, 2),
                 _ => self.take(Tok::Plus, 1),
             },
             b'-' => self.take(Tok::Minus, 1),
@@ -249,6 +256,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    fn both_signs(&self) -> bool {
+        let operand = self.tokens.last().is_some_and(|t| ends_operand(t.tok));
+        !operand || (self.spaced && self.peek(2) == b' ')
+    }
+
     fn relation(&mut self, byte: u8) {
         let rest = self.rest();
         let (rel, len) = match (byte, rest.get(1).copied().unwrap_or(0)) {
@@ -268,12 +280,8 @@ impl<'a> Lexer<'a> {
     /// An unescaped dollar sign: currency when it precedes a number and has no partner, else a math delimiter.
     fn dollar(&mut self) {
         let next = self.peek(1);
-        if next.is_ascii_digit() || next == b'.' {
-            let partner = self.src.iter().filter(|b| **b == b'$').count();
-            let escaped = self.src.windows(2).filter(|w| *w == b"\\$").count();
-            if (partner - escaped) % 2 == 1 {
-                return self.take(Tok::Currency, 1);
-            }
+        if self.odd_dollars && (next.is_ascii_digit() || next == b'.') {
+            return self.take(Tok::Currency, 1);
         }
         self.pos += 1;
     }
@@ -325,16 +333,37 @@ impl<'a> Lexer<'a> {
             Role::And => Tok::And,
             Role::Or => Tok::Or,
             Role::Union => Tok::Cup,
+            Role::Word if lower == b"mod" => Tok::Mod,
             Role::Intersection => Tok::Cap,
             Role::Percent => Tok::Percent,
             Role::Degrees => Tok::Degree,
             Role::Count(n) => {
+                let n = n + self.count_behind(n);
                 self.literals.push(Literal::word(n));
                 Tok::Num(self.literals.len() as u32 - 1)
             }
             Role::Word => return self.plain_word(start, end, lower),
         };
         self.push(tok, start);
+    }
+
+    /// Value of the second word of a number such as "twenty-one".
+    fn count_behind(&mut self, tens: i64) -> i64 {
+        if tens < 20 || tens % 10 != 0 || !matches!(self.peek(0), b'-' | b' ') {
+            return 0;
+        }
+        let rest = &self.rest()[1..];
+        let len = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        if len > 5 {
+            return 0;
+        }
+        match words::count(&rest[..len].to_ascii_lowercase()) {
+            Some(ones @ 1..=9) => {
+                self.pos += 1 + len;
+                ones
+            }
+            _ => 0,
+        }
     }
 
     /// A run of letters without a role: a word, a function name glued to its argument, or a product of letters.
@@ -370,6 +399,11 @@ impl<'a> Lexer<'a> {
             self.take(letter(self.src[i]), 1);
         }
     }
+}
+
+fn unescaped_dollars(src: &[u8]) -> usize {
+    let all = src.iter().filter(|b| **b == b'$').count();
+    if all == 0 { 0 } else { all - src.windows(2).filter(|w| *w == b"\\$").count() }
 }
 
 /// Whether an upright single letter means a variable or constant and not a unit.

@@ -32,7 +32,8 @@ pub(crate) struct Literal {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Exact(Rat),
-    /// Too many digits for exact arithmetic: the digits without leading zeros, and the residue modulo 2^61 - 1.
+    /// Too many digits for exact arithmetic (or digits in a base, which are compared as they stand): the digits
+    /// without leading zeros, and the residue modulo 2^61 - 1.
     Huge {
         digits: Box<[u8]>,
         residue: u64,

@@ -2,6 +2,7 @@
 
 mod complex;
 mod eval;
+mod fixed;
 pub(crate) mod real;
 
 use crate::compare::Decision;
@@ -13,6 +14,7 @@ use crate::words::Func;
 use crate::work::{Bounded, Stop, Work};
 use complex::Complex;
 use eval::{Evaluator, Points};
+use fixed::Fixed;
 use real::{Doubles, Real};
 
 /// Points at which two expressions with variables must agree.
@@ -27,16 +29,43 @@ pub(crate) fn compare(arena: &Arena, a: Ex, b: Ex, work: &mut Work) -> Bounded<D
     traits.scan(arena, b, work)?;
     let like = Doubles { lo: 0.0, hi: 0.0 };
     if !traits.variables {
-        return at_point(arena, a, b, &like, Points::Real(0), work).map(|d| d.0);
+        return constants(arena, a, b, work);
     }
     let modes: &[fn(u32) -> Points] =
         if traits.discrete { &[Points::Integer] } else { &[Points::Real, Points::Integer] };
     for mode in modes {
-        let decision = over_points(arena, a, b, &like, *mode, work)?;
+        let mut decision = over_points(arena, a, b, &like, *mode, work)?;
+        if decision == Decision::Unknown {
+            decision = over_points(arena, a, b, &Fixed::zero(PRECISIONS[0]), *mode, work)?;
+        }
         if decision != Decision::Unknown {
             return Ok(decision);
         }
     }
+    Ok(Decision::Unknown)
+}
+
+/// Bits of the intervals after doubles.
+const PRECISIONS: [u32; 2] = [192, 448];
+
+/// Compares two constants: doubles tell most apart, and agreement is confirmed at higher precision.
+fn constants(arena: &Arena, a: Ex, b: Ex, work: &mut Work) -> Bounded<Decision> {
+    let like = Doubles { lo: 0.0, hi: 0.0 };
+    match at_point(arena, a, b, &like, Points::Real(0), work) {
+        Ok((Decision::Different, _)) => return Ok(Decision::Different),
+        Err(Stop::Budget) => return Err(Stop::Budget),
+        _ => {}
+    }
+    for bits in PRECISIONS {
+        match at_point(arena, a, b, &Fixed::zero(bits), Points::Real(0), work) {
+            Ok((Decision::Unknown, _)) => {}
+            Ok((sharper, _)) => return Ok(sharper),
+            // A function that is not defined on an interval may be on a narrower one.
+            Err(Stop::Inapplicable) => {}
+            Err(Stop::Budget) => return Err(Stop::Budget),
+        }
+    }
+    // Not even the last precision separates or confirms them.
     Ok(Decision::Unknown)
 }
 

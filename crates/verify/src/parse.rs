@@ -123,10 +123,24 @@ impl Reader<'_> {
         if let Some(v) = self.whole_text(lo, hi) {
             return Ok(v);
         }
+        if let Some(v) = self.based_letters(lo, hi)? {
+            return Ok(v);
+        }
+        if let Some(v) = self.bracketed_alternative(lo, hi)? {
+            return Ok(v);
+        }
+        if self.tok(lo) == Some(Tok::Close(b']'))
+            && let Some(v) = self.reversed_interval(lo, hi)?
+        {
+            return Ok(v);
+        }
         if let Some(list) = self.list(lo, hi)? {
             return Ok(list);
         }
         if let Some(v) = self.set_operations(lo, hi)? {
+            return Ok(v);
+        }
+        if let Some(v) = self.residue(lo, hi)? {
             return Ok(v);
         }
         if let Some(v) = self.relation(lo, hi)? {
@@ -192,9 +206,10 @@ impl Reader<'_> {
         let mut items = Vec::with_capacity(cuts.len() + 1);
         let mut from = lo;
         for cut in cuts.iter().copied().chain([hi]) {
-            if cut > from {
+            if cut > from && !self.is_aside(from, cut) {
                 match self.value(from, cut)? {
                     Value::Nothing => {}
+                    Value::Text(t) if text::announces(&t) => {}
                     v => items.push(v),
                 }
             }
@@ -203,9 +218,19 @@ impl Reader<'_> {
         Ok(items)
     }
 
+    /// A remark such as "k in Z" or "where n is an integer" between commas.
+    fn is_aside(&self, lo: usize, hi: usize) -> bool {
+        (lo..hi).any(|i| self.tok(i) == Some(Tok::In)) && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
+    }
+
     /// Unions, intersections with the reals, differences, membership.
     fn set_operations(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         if let Some(&at) = self.positions(lo, hi, |t| t == Tok::In).first() {
+            if self.is_aside(lo, hi) && self.tok(hi - 1) == Some(Tok::Integers) {
+                // "... where k in Z"
+                let word = self.positions(lo, hi, |t| t == Tok::Word).first().copied().unwrap_or(lo);
+                return if word > lo { self.value(lo, word).map(Some) } else { Err(Stop::Inapplicable) };
+            }
             return if at + 1 < hi { self.value(at + 1, hi).map(Some) } else { Err(Stop::Inapplicable) };
         }
         let cups = self.positions(lo, hi, |t| t == Tok::Cup);
@@ -233,6 +258,21 @@ impl Reader<'_> {
             return Err(Stop::Inapplicable);
         }
         let equations = ops.iter().all(|o| matches!(o, Rel::Eq | Rel::Approx | Rel::Equiv));
+        // "exact, approximately decimal": the exact part is the answer.
+        if let Some(k) = ops.iter().rposition(|o| *o == Rel::Approx)
+            && equations
+            && cuts[k] > lo
+        {
+            let before = self.value(lo, cuts[k])?;
+            let named = match &before {
+                Value::Expr(e) => self.is_label(*e)?,
+                Value::Text(_) | Value::Unread(_) | Value::Nothing => true,
+                _ => false,
+            };
+            if !named {
+                return Ok(Some(before));
+            }
+        }
         if equations {
             let first = cuts[0];
             let left = if first > lo { self.expr(lo, first).ok() } else { None };
@@ -304,6 +344,10 @@ impl Reader<'_> {
                         && apart(b)
                 }
                 Node::I | Node::E => depth > 0,
+                // The inverse function f^{-1}.
+                Node::Pow(a, b) => {
+                    depth > 0 && name(arena, a, depth + 1) && matches!(arena.get(b), Node::Neg(_))
+                }
                 _ => false,
             }
         }

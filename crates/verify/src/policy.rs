@@ -44,24 +44,31 @@ pub enum Convention {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     allowed: u32,
-    /// Least number of significant digits that a decimal needs to stand for a value that it only rounds.
-    pub decimal_digits: u32,
-    /// Work units that one comparison may spend; one unit is about twenty nanoseconds.
+    /// Least number of decimal places that a decimal needs to stand for a value that it only rounds; it also needs
+    /// almost as many significant digits.
+    pub decimal_places: u32,
+    /// Work units that one comparison may spend; one unit is at most about fifty nanoseconds.
     pub work: u32,
 }
 
 impl Policy {
     /// Work units of the presets: at most about five milliseconds.
-    pub const WORK: u32 = 250_000;
+    pub const WORK: u32 = 100_000;
 
     /// Mathematical identity only, and the same form where form is meaning.
     pub fn strict() -> Policy {
-        Policy { allowed: 0, decimal_digits: 6, work: Policy::WORK }
+        Policy { allowed: 0, decimal_places: 6, work: Policy::WORK }
     }
 
     /// What graders of competition answers accept.
     pub fn lenient() -> Policy {
-        Policy { allowed: u32::MAX, decimal_digits: 6, work: Policy::WORK }
+        Policy { allowed: u32::MAX, decimal_places: 6, work: Policy::WORK }
+    }
+
+    /// The same policy with another allowance of work units.
+    pub fn with_work(mut self, work: u32) -> Policy {
+        self.work = work;
+        self
     }
 
     /// The same policy with one convention allowed.

@@ -21,10 +21,16 @@ pub fn verify(gold: &str, answer: &str, policy: &Policy) -> Verdict {
         rule: Rule::Undecided,
         conventions: Conventions::default(),
     };
-    let outcome = match compare(gold, answer, policy, &mut work, &mut how) {
+    // The pair is put in one order first, so that bounds are met at the same place in both directions.
+    let swapped = (answer.len(), answer) < (gold.len(), gold);
+    let (first, second) = if swapped { (answer, gold) } else { (gold, answer) };
+    let outcome = match compare(first, second, policy, &mut work, &mut how) {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Budget,
     };
+    if swapped {
+        std::mem::swap(&mut how.gold, &mut how.answer);
+    }
     Verdict { outcome, how, work: work.used() }
 }
 
@@ -54,6 +60,7 @@ fn compare(gold: &str, answer: &str, policy: &Policy, work: &mut Work, how: &mut
             Outcome::Equal(certainty)
         }
         Decision::Different => Outcome::NotEqual,
+        Decision::Unknown if comparer.capped => Outcome::Budget,
         Decision::Unknown if unread(&a) || unread(&b) => Outcome::Unparsed,
         Decision::Unknown => Outcome::NotEqual,
     })
@@ -69,8 +76,36 @@ fn bare(text: &str) -> &str {
     if let Some(span) = extract::single_box(text) {
         text = &text[span];
     }
-    text.trim()
+    let text = text.trim();
+    for phrase in ANNOUNCEMENTS {
+        if let Some(head) = text.get(..phrase.len())
+            && head.eq_ignore_ascii_case(phrase)
+        {
+            return text[phrase.len()..].trim_start_matches([':', ' ', '*', '\n']).trim_end();
+        }
+    }
+    text
 }
+
+/// Beginnings that announce an answer and are no part of it.
+const ANNOUNCEMENTS: [&str; 16] = [
+    "the final answer is",
+    "the answer is",
+    "the correct answer is",
+    "the correct option is",
+    "the correct choice is",
+    "final answer:",
+    "**final answer:**",
+    "**final answer**",
+    "final answer is",
+    "so the answer is",
+    "thus the answer is",
+    "thus, the answer is",
+    "therefore, the answer is",
+    "therefore the answer is",
+    "answer:",
+    "ans:",
+];
 
 /// What [`grade`] found.
 #[derive(Debug, Clone, PartialEq)]

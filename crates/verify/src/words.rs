@@ -27,6 +27,8 @@ pub(crate) enum Func {
     Fact,
     Re,
     Im,
+    /// `cos x + i sin x`.
+    Cis,
 }
 
 /// What a run of letters, or a TeX command of that name, stands for.
@@ -74,6 +76,7 @@ pub(crate) fn math_role(name: &[u8]) -> Option<Role> {
         b"log" | b"lg" => Role::Func(Log),
         b"exp" => Role::Func(Exp),
         b"abs" => Role::Func(Abs),
+        b"cis" => Role::Func(Cis),
         b"floor" => Role::Func(Floor),
         b"ceil" => Role::Func(Ceil),
         b"pi" => Role::Pi,

@@ -12,7 +12,7 @@ pub(crate) enum Stop {
 /// Result of a bounded computation.
 pub(crate) type Bounded<T> = Result<T, Stop>;
 
-/// Counts work down. One unit is about twenty nanoseconds on a machine of 2024.
+/// Counts work down. One unit takes at most about fifty nanoseconds, most take far less.
 #[derive(Debug)]
 pub(crate) struct Work {
     left: u32,

@@ -1,4 +1,5 @@
-"""Writes pairs.jsonl: labelled pairs of answers, from the families of families.py and from generated numbers.
+"""Writes pairs.jsonl: labelled pairs of answers, from the families of families.py, the single pairs of singles.txt, and
+generated numbers.
 
     python3 tests/golden/verify/make_pairs.py > tests/golden/verify/pairs.jsonl
 
@@ -9,6 +10,7 @@ import json
 import random
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 from families import FAMILIES
 
@@ -24,6 +26,12 @@ def family_pairs():
                 yield (b, a, True) if i % 2 else (a, b, True)
             for d in different:
                 yield a, d, False
+
+
+def single_pairs():
+    for line in Path(__file__).with_name("singles.txt").read_text(encoding="utf-8").splitlines()[1:]:
+        sign, gold, answer = line.split(" | ")
+        yield gold, answer, sign == "="
 
 
 def fraction_forms(f):
@@ -110,7 +118,7 @@ def generated(rng):
 def main():
     rng = random.Random(20240607)
     seen = set()
-    for gold, answer, equal in [*family_pairs(), *generated(rng)]:
+    for gold, answer, equal in [*family_pairs(), *single_pairs(), *generated(rng)]:
         if (gold, answer) in seen:
             continue
         seen.add((gold, answer))

@@ -177,7 +177,8 @@ impl Comparer<'_> {
             _ => return Ok(Different),
         };
         let (decimal, written) = decimal;
-        if written.significant < self.policy.decimal_digits || written.places == 0 {
+        if written.places < self.policy.decimal_places || written.significant + 1 < self.policy.decimal_places
+        {
             return Ok(Different);
         }
         // One unit in the last place: correct rounding and truncation both pass.

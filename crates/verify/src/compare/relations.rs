@@ -39,7 +39,9 @@ impl Comparer<'_> {
     fn is_function_name(&self, e: Ex) -> bool {
         match self.arena.get(e.node) {
             Node::Var(s) => s == u32::from(b'y'),
-            Node::Mul(f, x) => matches!((self.arena.get(f), self.arena.get(x)), (Node::Var(_), Node::Var(_))),
+            Node::Mul(f, x) => {
+                matches!((self.arena.get(f), self.arena.get(x)), (Node::Var(_) | Node::Pow(..), Node::Var(_)))
+            }
             _ => false,
         }
     }

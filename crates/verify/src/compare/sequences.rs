@@ -42,12 +42,10 @@ impl Comparer<'_> {
                     self.rule = Rule::Kinds;
                     return Ok(Different);
                 }
-                let mut inner = self.in_order(&list.items, &tuple.items)?;
-                if !matches!(inner, Same(_)) {
-                    if let Some(sorted) = self.by_label(&list.items) {
-                        inner = self.in_order(&sorted, &tuple.items)?;
-                    }
-                }
+                let inner = match self.by_label(&list.items) {
+                    Some(sorted) => self.in_order(&sorted, &tuple.items)?,
+                    None => self.in_order(&list.items, &tuple.items)?,
+                };
                 Ok(self.grant(inner, Convention::TupleAsList))
             }
             _ => self.in_order(&s.items, &t.items),
@@ -158,7 +156,7 @@ impl Comparer<'_> {
 }
 
 /// Bare lists inside a list are spread into it.
-fn flattened(items: &[Value]) -> Vec<Value> {
+pub(super) fn flattened(items: &[Value]) -> Vec<Value> {
     let mut flat = Vec::with_capacity(items.len());
     for item in items {
         match item {

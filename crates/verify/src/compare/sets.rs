@@ -101,6 +101,9 @@ impl Comparer<'_> {
                 let (Value::Seq(s), true) = (holes.as_ref(), self.is_whole_line(whole)?) else {
                     return Ok(None);
                 };
+                if s.open == b'{' && s.items.len() > 1 {
+                    return self.without_points(&s.items);
+                }
                 if s.open == b'{'
                     && s.items.len() == 1
                     && let Value::Expr(e) = &s.items[0]
@@ -113,6 +116,45 @@ impl Comparer<'_> {
             Value::Relation(ops, sides) => self.inequality(ops, sides)?,
             _ => None,
         })
+    }
+
+    /// The line without several points, if their order is known.
+    fn without_points(&mut self, items: &[Value]) -> Bounded<Option<RealSet>> {
+        let mut points = Vec::with_capacity(items.len());
+        for item in super::sequences::flattened(items) {
+            let Value::Expr(e) = item else { return Ok(None) };
+            let Some(r) = self.rational_value(e)? else { return Ok(None) };
+            points.push((r, e));
+        }
+        if points.len() > 16 {
+            return Ok(None);
+        }
+        // Insertion sort: the comparison is charged and may be refused.
+        for k in 1..points.len() {
+            let mut at = k;
+            while at > 0 && points[at].0.order(&points[at - 1].0, self.work)?.is_lt() {
+                points.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        let mut pieces = Vec::with_capacity(points.len() + 1);
+        let mut low = End::Open;
+        for (_, e) in points {
+            pieces.push(Piece { low, high: End::At(e, false) });
+            low = End::At(e, false);
+        }
+        pieces.push(Piece { low, high: End::Open });
+        Ok(Some(RealSet { pieces, variable: None, inequality: false }))
+    }
+
+    fn rational_value(&mut self, e: Ex) -> Bounded<Option<crate::rational::Rat>> {
+        let mut field = crate::exact::Exact::default();
+        field.minus = e.minus;
+        match field.eval(self.arena, e.node, self.work) {
+            Ok(q) => q.as_rational(self.work),
+            Err(crate::work::Stop::Inapplicable) => Ok(None),
+            Err(stop) => Err(stop),
+        }
     }
 
     fn is_whole_line(&mut self, v: &Value) -> Bounded<bool> {
@@ -195,6 +237,11 @@ impl Comparer<'_> {
                     Rel::Le => vec![Piece { low: End::Open, high: at(true) }],
                     Rel::Gt => vec![Piece { low: at(false), high: End::Open }],
                     Rel::Ge => vec![Piece { low: at(true), high: End::Open }],
+                    Rel::Ne if self.has_sign(bound)? => {
+                        let both = [Value::Expr(bound), Value::Expr(Ex { minus: true, ..bound })];
+                        let set = self.without_points(&both)?;
+                        return Ok(set.map(|s| RealSet { variable: Some(v), inequality, ..s }));
+                    }
                     Rel::Ne => around(bound),
                     _ => return Ok(None),
                 };
@@ -215,6 +262,10 @@ impl Comparer<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    fn has_sign(&mut self, e: Ex) -> Bounded<bool> {
+        self.arena.any(e.node, self.work, &|n| matches!(n, Node::Sign(..)))
     }
 
     fn piece_sets(&mut self, a: &[Piece], b: &[Piece]) -> Bounded<Decision> {

@@ -166,7 +166,7 @@ fn reduce(terms: Vec<(Mono, Rat)>, squares: &[Option<Poly>], work: &mut Work) ->
         }
     }
     work.charge(4 * done.len() as u32)?;
-    done.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    done.sort_unstable_by_key(|t| std::cmp::Reverse(t.0));
     let mut merged: Vec<(Mono, Rat)> = Vec::with_capacity(done.len());
     for (m, c) in done {
         match merged.last_mut() {

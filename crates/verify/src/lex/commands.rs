@@ -31,8 +31,9 @@ impl Lexer<'_> {
         match name {
             b"text" | b"textbf" | b"textit" | b"textrm" | b"mbox" | b"texttt" | b"textsf" | b"textnormal"
             | b"emph" | b"textup" | b"hbox" => self.open_text(false),
-            b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"bf" | b"mathbf"
-            | b"boldsymbol" | b"bm" | b"mathop" => self.open_text(true),
+            b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"mathop" => {
+                self.open_text(true)
+            }
             b"mathbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
@@ -47,13 +48,23 @@ impl Lexer<'_> {
             b"overline" | b"bar" | b"hat" | b"widehat" | b"tilde" | b"dot" | b"ddot" => {
                 self.accent(start, name)
             }
+            b"angle" | b"measuredangle" => {
+                // The measure of an angle is named like the angle.
+                if self.tokens.last().is_some_and(|t| t.tok == Tok::Var(u32::from(b'm'))) {
+                    self.tokens.pop();
+                }
+            }
             b"hspace" | b"vspace" | b"phantom" | b"hphantom" | b"vphantom" | b"label" | b"tag" | b"color"
             | b"textcolor" => self.skip_group(),
             b"stackrel" | b"overset" | b"underset" => self.skip_group(),
             b"pmod" | b"bmod" | b"mod" => self.push(Tok::Mod, start),
             b"quad" | b"qquad" | b"space" | b"enspace" | b"thinspace" | b"newline" => self.spaced = true,
             b"checkmark" => self.push(Tok::Other, start),
-            b"boxed"
+            b"bf"
+            | b"mathbf"
+            | b"boldsymbol"
+            | b"bm"
+            | b"boxed"
             | b"fbox"
             | b"displaystyle"
             | b"textstyle"
@@ -69,8 +80,6 @@ impl Lexer<'_> {
             | b"ldots"
             | b"cdots"
             | b"triangle"
-            | b"angle"
-            | b"measuredangle"
             | b"square"
             | b"Rightarrow"
             | b"implies"
@@ -155,7 +164,7 @@ impl Lexer<'_> {
             b'\\' => {
                 // A doubled backslash before a letter is an escaped command; else a row break.
                 let next = self.peek(2);
-                let in_matrix = self.tokens.iter().any(|t| t.tok == Tok::Begin);
+                let in_matrix = self.environments > 0;
                 if next.is_ascii_alphabetic() && !in_matrix && self.pos + 1 < self.src.len() {
                     self.pos += 1;
                     return;
@@ -186,11 +195,19 @@ impl Lexer<'_> {
         if self.src.get(at) != Some(&b'{') || self.text_end > 0 {
             return;
         }
-        if let Some(end) = group_end(self.src, at) {
+        if let Some(end) = self.group(at) {
             self.pos = at + 1;
             self.text_end = end;
             self.upright = upright;
         }
+    }
+
+    /// The closing brace of the group at `open`; the scan is charged.
+    fn group(&mut self, open: usize) -> Option<usize> {
+        let end = group_end(self.src, open);
+        let scanned = end.unwrap_or(self.src.len()) - open;
+        self.work.charge(scanned as u32 / 16 + 1).ok()?;
+        end
     }
 
     fn blackboard(&mut self, start: usize) {
@@ -233,7 +250,7 @@ impl Lexer<'_> {
             self.pos += 1;
         }
         if self.peek(0) == b'{'
-            && let Some(end) = group_end(self.src, self.pos)
+            && let Some(end) = self.group(self.pos)
         {
             self.pos = end + 1;
         }
@@ -242,7 +259,7 @@ impl Lexer<'_> {
     /// `\begin{name}` or `\end{name}` with the column letters of an array.
     fn environment(&mut self, start: usize, tok: Tok) {
         if self.peek(0) == b'{'
-            && let Some(end) = group_end(self.src, self.pos)
+            && let Some(end) = self.group(self.pos)
         {
             let name = &self.src[self.pos + 1..end];
             let array = name == b"array" && tok == Tok::Begin;
@@ -256,6 +273,7 @@ impl Lexer<'_> {
                 return;
             }
         }
+        self.environments += 1;
         self.push(tok, start);
     }
 

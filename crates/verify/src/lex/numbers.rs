@@ -30,7 +30,7 @@ impl Lexer<'_> {
         let first = digits.iter().position(|d| *d != b'0').unwrap_or(digits.len());
         written.significant = (digits.len() - first) as u32;
         let value = if digits.len() > EXACT_DIGITS && written.places == 0 && written.exponent == 0 {
-            self.work.charge(digits.len() as u32 / 4)?;
+            self.work.charge(digits.len() as u32 / 16)?;
             let digits = digits.split_off(first);
             Value::Huge { residue: modular::residue_of_digits(&digits), digits: digits.into_boxed_slice() }
         } else {
@@ -112,8 +112,8 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 9] =
-            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!"];
+        const SEPARATORS: [&[u8]; 10] =
+            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),
@@ -200,8 +200,8 @@ impl Lexer<'_> {
         let len =
             self.src.get(self.pos + at..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count();
         let next = self.peek(at + len);
-        // "2e-1" is an expression in e; "2.0e-1", "2e-10" and "2e1" are numbers.
-        let plausible = !signed || written.places > 0 || len >= 2;
+        // "2e-1" is an expression in e; "2.0e-1", "2e-5", "2e-10" and "2e1" are numbers.
+        let plausible = !signed || written.places > 0 || len >= 2 || self.peek(2) > b'2';
         if len == 0 || len > 4 || next.is_ascii_alphabetic() || next == b'^' || !plausible {
             return;
         }

@@ -246,7 +246,7 @@ impl<R: Real> Evaluator<'_, R> {
                 None => return self.rational(&Rat::ZERO),
             },
             Arcsin | Arccos | Arctan | Arccot | Arcsec | Arccsc => return self.inverse_trigonometric(f, &x),
-            Floor | Ceil | Fact => None,
+            Floor | Ceil | Fact | Cis => None,
         };
         defined(value)
     }

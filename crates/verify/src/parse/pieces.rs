@@ -3,6 +3,8 @@
 use super::Reader;
 use crate::expr::Node;
 use crate::lex::Tok;
+use crate::literal::{Literal, Value as LiteralValue, Written};
+use crate::rational::Rat;
 use crate::symbols;
 use crate::value::{Ex, Seq, Value};
 use crate::work::{Bounded, Stop};
@@ -98,12 +100,11 @@ impl Reader<'_> {
             other => other,
         };
         let (inner, end) = (lo + 1, hi - 1);
-        if open == b'{' {
-            if let Some(&bar) =
-                self.positions(inner, end, |t| matches!(t, Tok::Such | Tok::Bar | Tok::Colon)).first()
-            {
-                return self.value(bar + 1, end).map(Some);
-            }
+        let such_that = |t: Tok| matches!(t, Tok::Such | Tok::Bar | Tok::Colon);
+        if open == b'{'
+            && let Some(&bar) = self.positions(inner, end, such_that).first()
+        {
+            return self.value(bar + 1, end).map(Some);
         }
         let cuts = self.positions(inner, end, |t| matches!(t, Tok::Comma | Tok::Semi));
         if cuts.is_empty() {
@@ -131,7 +132,7 @@ impl Reader<'_> {
         Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
     }
 
-    fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+    pub(super) fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         if hi - lo < 5 {
             return Ok(None);
         }
@@ -171,7 +172,7 @@ impl Reader<'_> {
         let factor = match (begin > lo, self.tok(lo)) {
             (false, _) => None,
             (true, Some(Tok::Minus)) if begin == lo + 1 => {
-                let one = self.p.arena.number(crate::rational::Rat::int(-1))?;
+                let one = self.p.arena.number(Rat::int(-1))?;
                 Some(one)
             }
             (true, _) => {
@@ -204,6 +205,81 @@ impl Reader<'_> {
             from = cut + 1;
         }
         if items.is_empty() { Err(Stop::Inapplicable) } else { Ok(Some(Value::Matrix { cols, items })) }
+    }
+
+    /// The same answer again in brackets: `9.5 (or 19/2)`.
+    pub(super) fn bracketed_alternative(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        if self.tok(hi - 1) != Some(Tok::Close(b')')) {
+            return Ok(None);
+        }
+        let opens = self.positions(lo, hi, |t| t == Tok::Open(b'('));
+        let Some(open) = opens.into_iter().find(|o| *o > lo && self.tok(o + 1) == Some(Tok::Or)) else {
+            return Ok(None);
+        };
+        let items = vec![self.value(lo, open)?, self.value(open + 2, hi - 1)?];
+        Ok(Some(Value::Seq(Seq { open: 0, close: 0, or: true, items })))
+    }
+
+    /// Digits beyond nine written as letters, with their base: `AB7_{16}`.
+    pub(super) fn based_letters(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(under) = (lo..hi.min(lo + 24)).find(|i| self.tok(*i) == Some(Tok::Under)) else { return Ok(None) };
+        let base_at = (under + 1..hi).find(|i| matches!(self.tok(*i), Some(Tok::Num(_))));
+        let Some((at, Some(base @ 11..=36))) = base_at.map(|i| (i, self.integer(i))) else { return Ok(None) };
+        let closed = (at + 1..hi).all(|i| matches!(self.tok(i), Some(Tok::RBrace | Tok::Close(b')'))));
+        let digits: Vec<u8> = self.p.tokens[lo..under]
+            .iter()
+            .flat_map(|t| self.p.src[t.start as usize..t.end as usize].iter().map(u8::to_ascii_uppercase))
+            .collect();
+        let mixed = digits.iter().any(u8::is_ascii_digit) && digits.iter().any(u8::is_ascii_uppercase);
+        if !closed || !mixed || digits.len() > 64 {
+            return Ok(None);
+        }
+        let mut value = Rat::ZERO;
+        for digit in &digits {
+            let digit = match digit {
+                b'0'..=b'9' => i64::from(digit - b'0'),
+                b'A'..=b'Z' => i64::from(digit - b'A') + 10,
+                _ => return Ok(None),
+            };
+            if digit >= base {
+                return Ok(None);
+            }
+            value = value.mul(&Rat::int(base), self.p.work)?.add(&Rat::int(digit), self.p.work)?;
+        }
+        let residue = crate::modular::residue_of_digits(value.to_string().as_bytes());
+        let literals = &mut self.p.arena.literals;
+        literals.push(Literal { value: LiteralValue::Exact(value), written: Written::default() });
+        let huge = LiteralValue::Huge { digits: digits.into_boxed_slice(), residue };
+        literals.push(Literal { value: huge, written: Written::default() });
+        let index = literals.len() as u32;
+        let node = self.p.arena.push(Node::Based(index - 2, index - 1, base as u8))?;
+        Ok(Some(Value::Expr(Ex::plain(node))))
+    }
+
+    /// A residue: `3 \pmod 7`, with or without brackets around the modulus.
+    pub(super) fn residue(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(at) = (lo..hi).find(|i| self.tok(*i) == Some(Tok::Mod)) else { return Ok(None) };
+        if at == lo || at + 1 >= hi {
+            return Err(Stop::Inapplicable);
+        }
+        let end = if self.tok(at - 1) == Some(Tok::Open(b'(')) { at - 1 } else { at };
+        let mut modulus = None;
+        for i in at + 1..hi {
+            match self.tok(i) {
+                Some(Tok::Num(_)) if modulus.is_none() => modulus = self.integer(i),
+                Some(Tok::LBrace | Tok::RBrace | Tok::Close(_)) => {}
+                _ => return Err(Stop::Inapplicable),
+            }
+        }
+        let (Some(modulus), true) = (modulus, end > lo) else { return Err(Stop::Inapplicable) };
+        let residue = match self.value(lo, end)? {
+            Value::Assign(_, inner) => *inner,
+            other => other,
+        };
+        match residue {
+            Value::Expr(_) => Ok(Some(Value::Labelled(format!("mod {modulus}"), Box::new(residue)))),
+            _ => Err(Stop::Inapplicable),
+        }
     }
 
     /// Ratios, times of day, and labels with a colon.

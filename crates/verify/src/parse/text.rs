@@ -83,7 +83,8 @@ impl Reader<'_> {
         let words = (lo..hi).all(|i| {
             matches!(self.tok(i), Some(Tok::Word | Tok::Minus | Tok::Prime | Tok::Or | Tok::And | Tok::In))
         });
-        if !words && !(lo..hi).all(|i| self.p.tokens[i].text) {
+        let listed = (lo..hi).any(|i| matches!(self.tok(i), Some(Tok::Comma | Tok::Num(_))));
+        if !words && (listed || !(lo..hi).all(|i| self.p.tokens[i].text)) {
             return None;
         }
         meaning(&self.normal_text(lo, hi))
@@ -138,9 +139,12 @@ fn meaning(text: &str) -> Option<Value> {
         "no" | "false" => Value::Truth(false),
         "no solution" | "no solutions" | "none" | "no real solution" | "no real solutions" | "empty set"
         | "null set" | "no such" | "no values" | "no roots" | "no real roots" => Value::Empty,
-        "all real numbers" | "all reals" | "all real" | "any real number" | "real numbers"
+        "all real numbers" | "set of all real numbers" | "every real number" | "reals" | "set of real numbers" | "all reals" | "all real" | "any real number" | "real numbers"
         | "all real numbers x" => Value::Reals,
         "does not exist" | "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
+        "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => {
+            Value::Text("infinitely many".into())
+        }
         _ => {
             let wordy = trimmed.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '-' || c == '\'');
             if !wordy || trimmed.is_empty() {

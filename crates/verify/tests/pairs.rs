@@ -1,0 +1,68 @@
+//! The labelled pairs: every verdict is the label, in both directions, within the work allowed.
+
+use gft_verify::{Outcome, Policy, verify};
+
+fn pairs() -> Vec<(String, String, bool)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/verify/pairs.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let field = |k: &str| row[k].as_str().unwrap().to_string();
+            (field("gold"), field("answer"), row["equal"].as_bool().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn every_pair_gets_its_label() {
+    let policy = Policy::lenient();
+    let all = pairs();
+    assert!(all.len() > 5000, "the fixture is cut short: {} pairs", all.len());
+    let wrong: Vec<String> = all
+        .iter()
+        .filter_map(|(gold, answer, equal)| {
+            let verdict = verify(gold, answer, &policy);
+            (verdict.is_equal() != *equal).then(|| format!("{gold:?} {answer:?}: label {equal}, {verdict}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn verdicts_are_symmetric_and_golds_equal_themselves() {
+    for policy in [Policy::lenient(), Policy::strict()] {
+        for (gold, answer, _) in pairs() {
+            let (there, back) = (verify(&gold, &answer, &policy), verify(&answer, &gold, &policy));
+            assert_eq!(there.outcome, back.outcome, "{gold:?} {answer:?}");
+            for side in [&gold, &answer] {
+                assert!(verify(side, side, &policy).is_equal(), "{side:?} is not itself");
+                // The same answer before a space of mathematics takes the long way and must arrive too.
+                let spaced = format!("{side}\\,");
+                let own = verify(side, &spaced, &policy);
+                assert!(own.is_equal(), "{side:?} {spaced:?}: {own}");
+            }
+        }
+    }
+}
+
+#[test]
+fn strict_refuses_what_rests_on_a_convention() {
+    for (gold, answer) in [
+        ("5 cm", "5"),
+        ("50\\%", "50"),
+        ("x=5", "5"),
+        ("1,2", "2,1"),
+        ("\\{1,2\\}", "1,2"),
+        ("x>3", "(3,\\infty)"),
+        ("\\frac{1}{3}", "0.3333333"),
+    ] {
+        assert!(verify(gold, answer, &Policy::lenient()).is_equal(), "{gold} {answer}");
+        assert_eq!(verify(gold, answer, &Policy::strict()).outcome, Outcome::NotEqual, "{gold} {answer}");
+    }
+    for (gold, answer) in
+        [("50\\%", "1/2"), ("\\frac12", "0.5"), ("2\\sqrt2", "\\sqrt8"), ("\\{1,2\\}", "\\{2,1\\}")]
+    {
+        assert!(verify(gold, answer, &Policy::strict()).is_equal(), "{gold} {answer}");
+    }
+}
