@@ -72,7 +72,8 @@ def peak_rss_bytes():
 
 def report(name, seconds, tokens=None, **more):
     median = statistics.median(seconds)
-    line = {"name": name, "median_s": median, "min_s": min(seconds), "runs": len(seconds), "peak_rss_bytes": peak_rss_bytes()}
+    line = {"name": name, "median_s": median, "min_s": min(seconds), "runs": len(seconds)}
+    line["peak_rss_bytes"] = peak_rss_bytes()
     if tokens is not None:
         line["tokens_per_s"] = tokens / median
     print(json.dumps(line | more), flush=True)
