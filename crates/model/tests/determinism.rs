@@ -1,5 +1,5 @@
 //! Results do not depend on the number of threads, bit for bit.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod models;
 

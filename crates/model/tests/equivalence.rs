@@ -1,5 +1,5 @@
 //! T7 and T8: how sequences are packed, shared, split and kept changes nothing but the order of additions.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod models;
 mod reference;

@@ -1,5 +1,5 @@
 //! T10: the hand-derived backward pass against central differences of the oracle in f64.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod golden;
 mod models;

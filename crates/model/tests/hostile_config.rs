@@ -1,6 +1,6 @@
 //! T5 for `config.json`: whatever it says, there is an error that names the key or a model that works; never a panic,
 //! never an allocation without bound.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod folders;
 mod golden;

@@ -1,5 +1,5 @@
 //! T5: weights that are damaged, misnamed or made to harm give an error of the right kind that names file and tensor.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod folders;
 mod golden;

@@ -1,6 +1,6 @@
 //! T5: weights files cut anywhere and changed at random: never a panic, and never an allocation that the file's own size
 //! does not justify.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod folders;
 mod golden;

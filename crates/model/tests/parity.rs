@@ -1,5 +1,5 @@
 //! T9: every family against transformers, on fixtures that transformers wrote and computed in f64.
-#![allow(clippy::unwrap_used, clippy::panic)] // the lints' exception for tests does not reach helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // the lints except #[test] functions only
 
 mod golden;
 
