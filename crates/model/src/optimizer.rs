@@ -86,8 +86,9 @@ impl<D: Device> AdamW<D> {
         let AdamWConfig { beta1, beta2, eps, weight_decay, decay_all } = self.config;
         let update = AdamWUpdate {
             lr: lr as f32,
-            beta1: beta1 as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
             beta2: beta2 as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
             eps: eps as f32,
             weight_decay: 0.0,
             bias_correction1: (1.0 - beta1.powf(t)) as f32,

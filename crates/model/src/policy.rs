@@ -91,8 +91,8 @@ pub struct Seeds {
 
 /// A forward pass that has run: the hidden rows that predict targets, and what was kept of the layers.
 pub struct Forward<D: Device> {
+    batch: Batch,
     plan: D::Plan,
-    rows: usize,
     head: HeadRows,
     layers: Vec<KeptLayer<D>>,
     /// Input of the final norm, the rows of `head` only, `[R, H]`.
@@ -222,7 +222,7 @@ impl<D: Device> Policy<D> {
             normed.all_mut(),
             last_inv.all_mut(),
         );
-        Ok(Forward { plan, rows, head, layers, last, last_inv, hidden: normed })
+        Ok(Forward { batch: batch.clone(), plan, head, layers, last, last_inv, hidden: normed })
     }
 
     fn head<'a>(&'a self, forward: &'a Forward<D>) -> Head<'a, D> {
@@ -250,6 +250,7 @@ impl<D: Device> Policy<D> {
     /// # Errors
     /// When the reference cannot run the batch or has another vocabulary.
     pub fn stats(&self, batch: &Batch, forward: &Forward<D>, want: &Want<'_, D>) -> Result<TokenStats> {
+        forward.check(batch)?;
         let reference = self.reference(batch, want)?;
         let mut stats = TokenStats::for_targets(batch.targets().len(), want);
         for chunk in forward.head.chunks(self.arch.vocab) {
@@ -275,7 +276,7 @@ impl<D: Device> Policy<D> {
         seeds: &Seeds,
         grads: &mut Gradients<D>,
     ) -> Result<()> {
-        seeds.check(batch.targets().len())?;
+        seeds.check(batch.targets().len(), want)?;
         self.backward_with(batch, forward, want, grads, |_, order| seeds.pick(order)).map(|_| ())
     }
 
@@ -297,6 +298,7 @@ impl<D: Device> Policy<D> {
         if forward.layers.len() != self.arch.layers {
             return Err(ModelError::Option("the forward pass kept nothing for a backward pass".into()));
         }
+        forward.check(batch)?;
         let reference = self.reference(batch, want)?;
         let mut stats = TokenStats::for_targets(batch.targets().len(), want);
         if forward.head.rows.is_empty() {
@@ -305,7 +307,6 @@ impl<D: Device> Policy<D> {
         let mut accumulate = self.begin(grads);
         let head = self.head(&forward);
         let mut d_hidden = self.device.alloc(forward.hidden.len());
-        // The entropy's gradient needs the entropy, so it is computed wherever it may be seeded.
         for chunk in forward.head.chunks(self.arch.vocab) {
             let mut logits = head.logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));
@@ -315,7 +316,7 @@ impl<D: Device> Policy<D> {
             let found = head.stats(want.chunk(), targets, &logits, reference.as_ref());
             stats.scatter(&found, targets, order);
             let seeds = seed(&stats.pick(order), order);
-            seeds.check(order.len())?;
+            seeds.check(order.len(), want)?;
             let seeds = seeds.by_row(targets);
             head.seed(want.chunk(), targets, &found, &seeds, &mut logits, reference.as_ref());
             head.backward(&chunk, &logits, &mut d_hidden, &mut grads.flat, accumulate);
@@ -340,8 +341,8 @@ impl<D: Device> Policy<D> {
     }
 
     fn layers_backward(&self, forward: Forward<D>, d_hidden: D::Buf, grads: &mut Gradients<D>) {
-        let Forward { plan, rows, head, layers, last, last_inv, .. } = forward;
-        let (device, hidden) = (&self.device, self.arch.hidden);
+        let Forward { batch, plan, head, layers, last, last_inv, .. } = forward;
+        let (device, hidden, rows) = (&self.device, self.arch.hidden, batch.len());
         let mut d_last = device.alloc(last.len());
         device.fill_zero(d_last.all_mut());
         device.rms_norm_backward(
@@ -367,6 +368,12 @@ impl<D: Device> Policy<D> {
     }
 
     fn reference<'a>(&self, batch: &Batch, want: &Want<'a, D>) -> Result<Option<ReferenceRun<'a, D>>> {
+        if !(want.temperature.is_finite() && want.temperature > 0.0) {
+            return Err(ModelError::Option(format!(
+                "temperature is {}; it must be positive",
+                want.temperature
+            )));
+        }
         let Some((_, policy)) = want.kl else { return Ok(None) };
         if policy.arch.vocab != self.arch.vocab {
             return Err(ModelError::Option(format!(
@@ -375,6 +382,15 @@ impl<D: Device> Policy<D> {
             )));
         }
         Ok(Some(ReferenceRun { forward: policy.forward(batch, Keep::Nothing)?, policy }))
+    }
+}
+
+impl<D: Device> Forward<D> {
+    fn check(&self, batch: &Batch) -> Result<()> {
+        if self.batch == *batch {
+            return Ok(());
+        }
+        Err(ModelError::Batch("the forward pass was run on another batch".into()))
     }
 }
 
@@ -432,12 +448,21 @@ impl Seeds {
         Seeds { logprobs: pick(&self.logprobs), entropy: pick(&self.entropy), kl: pick(&self.kl) }
     }
 
-    fn check(&self, targets: usize) -> Result<()> {
-        let lengths = [self.logprobs.len(), self.entropy.len(), self.kl.len()];
-        if lengths[0] == targets && lengths[1..].iter().all(|&len| len == 0 || len == targets) {
-            return Ok(());
+    fn check<D: Device>(&self, targets: usize, want: &Want<'_, D>) -> Result<()> {
+        let given = [
+            ("log-probability", self.logprobs.len(), true),
+            ("entropy", self.entropy.len(), want.entropy),
+            ("KL", self.kl.len(), want.kl.is_some()),
+        ];
+        for (name, len, wanted) in given {
+            if len > 0 && !wanted {
+                return Err(ModelError::Option(format!("seeds for the {name}, which was not asked for")));
+            }
+            if len != targets && (len > 0 || name == "log-probability") {
+                return Err(ModelError::Option(format!("{len} {name} seeds for {targets} targets")));
+            }
         }
-        Err(ModelError::Option(format!("{lengths:?} seeds (log-prob, entropy, KL) for {targets} targets")))
+        Ok(())
     }
 
     /// Entropy and KL belong to rows: seeds of targets that share a row add.

@@ -3,6 +3,7 @@
 //! Computed as transformers does, in f32, because that is what the checkpoints were trained with: a more exact angle
 //! at position 30,000 would be another model.
 
+use rayon::prelude::*;
 use serde_json::Value;
 
 /// How the rotary frequencies are stretched for longer contexts (`rope_type` in `config.json`).
@@ -144,14 +145,15 @@ impl RopeScaling {
 
 /// Cosine and sine for each token: `[T, head_dim / 2]` each.
 pub fn rotation_table(inverse_frequencies: &[f32], factor: f32, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
-    let mut cos = Vec::with_capacity(positions.len() * inverse_frequencies.len());
-    let mut sin = Vec::with_capacity(cos.capacity());
-    for &position in positions {
-        for &frequency in inverse_frequencies {
-            let angle = position as f32 * frequency;
-            cos.push(angle.cos() * factor);
-            sin.push(angle.sin() * factor);
+    let half = inverse_frequencies.len();
+    let mut cos = vec![0.0; positions.len() * half];
+    let mut sin = cos.clone();
+    let rows = cos.par_chunks_exact_mut(half).zip(sin.par_chunks_exact_mut(half)).zip(positions);
+    rows.with_min_len(16).for_each(|((cos, sin), &position)| {
+        for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(inverse_frequencies) {
+            let (s, c) = (position as f32 * frequency).sin_cos();
+            (*cos, *sin) = (c * factor, s * factor);
         }
-    }
+    });
     (cos, sin)
 }

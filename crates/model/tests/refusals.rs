@@ -94,3 +94,40 @@ fn a_reference_with_another_vocabulary() {
     let seeds = Seeds { logprobs: vec![1.0; 3], ..Seeds::default() };
     backward_refuses(&policy, &want, &seeds, &["60", "50"]);
 }
+
+#[test]
+fn seeds_of_statistics_that_were_not_asked_for() {
+    let policy = models::policy(models::plain(), 1);
+    let reference = models::policy(models::plain(), 2);
+    let kl = Some((KlDirection::PolicyToReference, &reference));
+    let seeds = Seeds { logprobs: vec![0.5; 3], ..Seeds::default() };
+    let entropy = Seeds { entropy: vec![0.5; 3], ..seeds.clone() };
+    backward_refuses(&policy, &Want { kl, ..Want::default() }, &entropy, &["entropy"]);
+    backward_refuses(&policy, &Want::default(), &entropy, &["entropy"]);
+    let divergence = Seeds { kl: vec![0.5; 3], ..seeds };
+    backward_refuses(&policy, &Want { entropy: true, ..Want::default() }, &divergence, &["KL"]);
+}
+
+#[test]
+fn a_temperature_by_which_nothing_can_be_divided() {
+    let policy = models::policy(models::plain(), 1);
+    let seeds = Seeds { logprobs: vec![0.5; 3], ..Seeds::default() };
+    for temperature in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let want = Want { temperature, ..Want::default() };
+        says(&message(policy.token_stats(&batch(), &want)), &["temperature"]);
+        backward_refuses(&policy, &want, &seeds, &["temperature"]);
+    }
+}
+
+#[test]
+fn another_batch_than_that_of_the_forward_pass() {
+    let policy = models::policy(models::plain(), 1);
+    let mut other = batch();
+    other.push_sequence(&[1, 2, 3]).unwrap();
+    let forward = policy.forward(&batch(), Keep::Activations).unwrap();
+    says(&message(policy.stats(&other, &forward, &Want::default())), &["another batch"]);
+    let seeds = Seeds { logprobs: vec![0.5; other.targets().len()], ..Seeds::default() };
+    let mut grads = policy.gradients();
+    let result = policy.backward(&other, forward, &Want::default(), &seeds, &mut grads);
+    says(&message(result), &["another batch"]);
+}

@@ -30,7 +30,7 @@ def gradients(generator):
 
 
 def run(initial, grads, options, dtype):
-    parameters = {n: torch.nn.Parameter(p.to(dtype)) for n, p in initial.items()}
+    parameters = {n: torch.nn.Parameter(p.to(dtype, copy=True)) for n, p in initial.items()}
     optimizer = torch.optim.AdamW(parameters.values(), **options, amsgrad=False, foreach=False)
     for step in range(STEPS):
         for name, parameter in parameters.items():

@@ -160,10 +160,12 @@ pub struct ChunkWant {
 pub struct AdamWUpdate {
     /// Learning rate.
     pub lr: f32,
-    /// Decay of the first moment.
-    pub beta1: f32,
+    /// `1 - beta1`, rounded once: `1.0 - 0.999f32` is off by 1e-5 of itself.
+    pub one_minus_beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
+    /// `1 - beta2`, rounded once.
+    pub one_minus_beta2: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
     /// Decoupled weight decay.

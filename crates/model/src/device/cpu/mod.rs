@@ -83,11 +83,11 @@ impl Device for Cpu {
     }
 
     fn copy(&self, from: Ref<'_>, to: Mut<'_>) {
-        to.slice().copy_from_slice(from.slice());
+        rows::copy(from.slice(), to.slice());
     }
 
     fn fill_zero(&self, x: Mut<'_>) {
-        x.slice().fill(0.0);
+        rows::zero(x.slice());
     }
 
     fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> CpuPlan {

@@ -8,6 +8,8 @@ use super::shared::SharedSlice;
 
 /// Rows that one task works on: a constant, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 64;
+/// Elements that one task copies or adds.
+const BLOCK: usize = 1 << 15;
 
 /// Runs `work(first row, rows of x, rows of y)` over blocks of rows in parallel.
 ///
@@ -43,9 +45,19 @@ pub fn column_sums(total: &mut [f32], rows: usize, add_rows: impl Fn(Range<usize
     }
 }
 
+/// Copies `y` to `x`.
+pub fn copy(y: &[f32], x: &mut [f32]) {
+    x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| x.copy_from_slice(y));
+}
+
+/// Sets `x` to zero.
+pub fn zero(x: &mut [f32]) {
+    x.par_chunks_mut(BLOCK).for_each(|x| x.fill(0.0));
+}
+
 /// `x += y`.
 pub fn add(y: &[f32], x: &mut [f32]) {
-    x.par_chunks_mut(1 << 14).zip(y.par_chunks(1 << 14)).for_each(|(x, y)| {
+    x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| {
         x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
     });
 }

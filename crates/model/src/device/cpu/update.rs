@@ -43,8 +43,8 @@ vectorized! {
         let root = 1.0 / u.bias_correction2.sqrt();
         for (((p, m), v), g) in params.iter_mut().zip(m).zip(v).zip(grads) {
             let g = g * u.gradient_scale;
-            *m += (g - *m) * (1.0 - u.beta1);
-            *v = u.beta2 * *v + (1.0 - u.beta2) * g * g;
+            *m += (g - *m) * u.one_minus_beta1;
+            *v = u.beta2 * *v + u.one_minus_beta2 * g * g;
             *p = *p * keep - step * *m / (v.sqrt() * root + u.eps);
         }
     }

@@ -138,7 +138,8 @@ fn row_backward(
     let plain = -seed_sum * inverse;
     match (want.kl, reference) {
         (Some(direction), Some(reference)) if c != 0.0 => {
-            let (entropy, kl) = (stats.entropy.get(row).copied().unwrap_or(0.0), stats.kl[row]);
+            let entropy = if h == 0.0 { 0.0 } else { stats.entropy[row] };
+                let kl = stats.kl[row];
             let reference_lse = stats.reference_lse[row];
             for (z, r) in z.iter_mut().zip(reference) {
                 let (log_p, log_q) = (z.mul_add(inverse, -lse), r.mul_add(inverse, -reference_lse));
