@@ -299,6 +299,7 @@ fn damaged_files_are_refused() {
     }
 }
 
+#[cfg(feature = "parquet")]
 #[test]
 fn parquet() {
     let set = open(&golden("rows/verl.parquet"));
