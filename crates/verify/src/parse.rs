@@ -7,7 +7,7 @@ use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
 use crate::units::{self, Unit};
-use crate::value::{Ex, Seq, Value};
+use crate::value::{EQUALS, Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
 
 /// Nesting of values.
@@ -220,7 +220,8 @@ impl Reader<'_> {
 
     /// A remark such as "k in Z" or "where n is an integer" between commas.
     fn is_aside(&self, lo: usize, hi: usize) -> bool {
-        (lo..hi).any(|i| self.tok(i) == Some(Tok::In)) && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
+        (lo..hi).any(|i| self.tok(i) == Some(Tok::In))
+            && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
     }
 
     /// Unions, intersections with the reals, differences, membership.
@@ -283,7 +284,7 @@ impl Reader<'_> {
                 && self.has_variable(name)?
                 && self.is_label(name)?
             {
-                return Ok(Some(Value::Assign(Some(name), Box::new(Value::Expr(value)))));
+                return Ok(Some(Value::Assign(name, Box::new(Value::Expr(value)))));
             }
             let label = match left {
                 None => true,
@@ -298,7 +299,13 @@ impl Reader<'_> {
                 if matches!(value, Value::Unread(_) | Value::Nothing) {
                     return Err(Stop::Inapplicable);
                 }
-                return Ok(Some(Value::Assign(left, Box::new(value))));
+                return Ok(Some(match left {
+                    Some(name) => Value::Assign(name, Box::new(value)),
+                    None => {
+                        let name = format!("{EQUALS}{}", self.normal_text(lo, first));
+                        Value::Labelled(name, Box::new(value))
+                    }
+                }));
             }
         }
         let mut sides = Vec::with_capacity(cuts.len() + 1);

@@ -11,17 +11,8 @@ use crate::work::{Bounded, Stop};
 use Decision::{Different, Same, Unknown};
 
 impl Comparer<'_> {
-    pub(super) fn assignments(
-        &mut self,
-        l: Option<Ex>,
-        x: &Value,
-        m: Option<Ex>,
-        y: &Value,
-    ) -> Bounded<Decision> {
+    pub(super) fn assignments(&mut self, l: Ex, x: &Value, m: Ex, y: &Value) -> Bounded<Decision> {
         let inner = self.values(x, y)?;
-        let (Some(l), Some(m)) = (l, m) else {
-            return Ok(self.grant(inner, Convention::LabelOmitted));
-        };
         let same_label = self.arena.same(l.node, m.node, self.work)?;
         if same_label {
             return Ok(inner);

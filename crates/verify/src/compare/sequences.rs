@@ -66,7 +66,7 @@ impl Comparer<'_> {
     fn by_label(&self, items: &[Value]) -> Option<Vec<Value>> {
         let mut labelled = Vec::with_capacity(items.len());
         for item in items {
-            let Value::Assign(Some(label), _) = item else { return None };
+            let Value::Assign(label, _) = item else { return None };
             let Node::Var(symbol) = self.arena.get(label.node) else { return None };
             labelled.push((symbol, item.clone()));
         }
