@@ -101,6 +101,12 @@ impl Arena {
         self.push(Node::Num(self.literals.len() as u32 - 1))
     }
 
+    /// Whether a node is the literal minus one.
+    pub(crate) fn is_minus_one(&self, node: NodeId) -> bool {
+        let Node::Neg(inner) = self.get(node) else { return false };
+        matches!(self.get(inner), Node::Num(i) if self.literal(i).value == Value::Exact(Rat::ONE))
+    }
+
     /// Whether `test` holds for a node of the expression; charged per node.
     pub(crate) fn any(&self, root: NodeId, work: &mut Work, test: &dyn Fn(Node) -> bool) -> Bounded<bool> {
         work.charge(1)?;

@@ -3,6 +3,7 @@
 mod pieces;
 mod text;
 
+use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
@@ -295,6 +296,7 @@ impl Reader<'_> {
                 }
             };
             if label {
+                self.consistent(lo, &cuts, hi)?;
                 let value = self.value(last + 1, hi)?;
                 if matches!(value, Value::Unread(_) | Value::Nothing) {
                     return Err(Stop::Inapplicable);
@@ -325,6 +327,24 @@ impl Reader<'_> {
         Ok(Some(Value::Relation(ops, sides)))
     }
 
+    /// A chain of equations is read by its end only if its rational parts agree.
+    fn consistent(&mut self, lo: usize, cuts: &[usize], hi: usize) -> Bounded<()> {
+        let mut known = None;
+        let mut from = lo;
+        for cut in cuts.iter().copied().chain([hi]) {
+            if cuts.len() > 1
+                && cut > from
+                && let Ok(part) = self.expr(from, cut)
+                && let Ok(Some(value)) = exact::rational(self.p.arena, part.node, self.p.work)
+                && known.replace(value.clone()).is_some_and(|k| k != value)
+            {
+                return Err(Stop::Inapplicable);
+            }
+            from = cut + 1;
+        }
+        Ok(())
+    }
+
     fn has_variable(&mut self, e: Ex) -> Bounded<bool> {
         let (arena, work) = (&*self.p.arena, &mut *self.p.work);
         arena.any(e.node, work, &|n| matches!(n, Node::Var(_)))
@@ -352,9 +372,7 @@ impl Reader<'_> {
                 }
                 Node::I | Node::E => depth > 0,
                 // The inverse function f^{-1}.
-                Node::Pow(a, b) => {
-                    depth > 0 && name(arena, a, depth + 1) && matches!(arena.get(b), Node::Neg(_))
-                }
+                Node::Pow(a, b) => depth > 0 && name(arena, a, depth + 1) && arena.is_minus_one(b),
                 _ => false,
             }
         }

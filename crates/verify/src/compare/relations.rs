@@ -20,9 +20,24 @@ impl Comparer<'_> {
         if matches!(inner, Same(_)) && self.is_function_name(l) && self.is_function_name(m) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
         }
+        // Variables can be solved for one another; values of functions and names of lengths cannot.
+        let variables = self.is_product_of_variables(l) && self.is_product_of_variables(m);
         match (x, y) {
-            (Value::Expr(x), Value::Expr(y)) => self.relations(&[Rel::Eq], &[l, *x], &[Rel::Eq], &[m, *y]),
+            (Value::Expr(x), Value::Expr(y)) if variables => {
+                self.relations(&[Rel::Eq], &[l, *x], &[Rel::Eq], &[m, *y])
+            }
             _ => Ok(Different),
+        }
+    }
+
+    fn is_product_of_variables(&self, e: Ex) -> bool {
+        match self.arena.get(e.node) {
+            Node::Var(_) => true,
+            Node::Mul(a, b) => {
+                let factor = |node| self.is_product_of_variables(Ex { node, ..e });
+                factor(a) && factor(b)
+            }
+            _ => false,
         }
     }
 

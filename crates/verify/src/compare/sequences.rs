@@ -15,7 +15,8 @@ impl Comparer<'_> {
     /// Two sequences: their brackets say how they compare.
     pub(super) fn sequences(&mut self, s: &Seq, t: &Seq) -> Bounded<Decision> {
         if let (Seq { open: b'(' | b'[', .. }, Seq { open: b'(' | b'[', .. }) = (s, t) {
-            if (s.open, s.close) != (t.open, t.close) && s.items.len() <= 2 {
+            let half_open = s.open != s.close || t.open != t.close;
+            if (s.open, s.close) != (t.open, t.close) && (s.items.len() <= 2 || half_open) {
                 self.rule = Rule::Kinds;
                 return Ok(Different);
             }

@@ -3,8 +3,6 @@
 use super::grammar::Parser;
 use super::{Node, NodeId};
 use crate::lex::Tok;
-use crate::literal::Value;
-use crate::rational::Rat;
 use crate::symbols;
 use crate::words::Func;
 use crate::work::{Bounded, Stop};
@@ -96,7 +94,7 @@ impl Parser<'_> {
             }
         }
         if let (Some(p), Some(inverse)) = (power, inverse(func))
-            && self.is_minus_one(p)
+            && self.arena.is_minus_one(p)
         {
             (func, power) = (inverse, None);
         }
@@ -129,11 +127,6 @@ impl Parser<'_> {
             }
             _ => Err(Stop::Inapplicable),
         }
-    }
-
-    pub(super) fn is_minus_one(&self, node: NodeId) -> bool {
-        let Node::Neg(inner) = self.arena.get(node) else { return false };
-        matches!(self.arena.get(inner), Node::Num(i) if self.arena.literal(i).value == Value::Exact(Rat::ONE))
     }
 
     /// The argument of a function: a bracketed group, or factors up to the next operator or function.
