@@ -9,7 +9,7 @@ use crate::expr::{Arena, Node};
 use crate::literal::Value as LiteralValue;
 use crate::policy::{Convention, Conventions, Policy};
 use crate::rational::Rat;
-use crate::value::{Ex, Seq as Sequence, Value};
+use crate::value::{EQUALS, Ex, Seq as Sequence, Value};
 use crate::verdict::{Certainty, Rule};
 use crate::work::{Bounded, Stop, Work};
 
@@ -93,8 +93,8 @@ impl<'a> Comparer<'a> {
             (Choice(..), _) | (_, Choice(..)) => self.choices(a, b),
             (Assign(l, x), Assign(m, y)) => self.assignments(*l, x, *m, y),
             (Assign(l, x), other) | (other, Assign(l, x)) => {
-                if let (Some(label), Relation(ops, sides)) = (l, other) {
-                    return self.assignment_as_equation(*label, x, ops, sides);
+                if let Relation(ops, sides) = other {
+                    return self.assignment_as_equation(*l, x, ops, sides);
                 }
                 let inner = self.values(x, other)?;
                 Ok(self.grant(inner, Convention::LabelOmitted))
@@ -115,10 +115,11 @@ impl<'a> Comparer<'a> {
                 Ok(if s == t { Same(Certainty::Proof) } else { Different })
             }
             (Labelled(s, x), Labelled(t, y)) => {
-                if s != t {
+                if s != t && !(s.starts_with(EQUALS) && t.starts_with(EQUALS)) {
                     return Ok(Different);
                 }
-                self.values(x, y)
+                let inner = self.values(x, y)?;
+                Ok(if s == t { inner } else { self.grant(inner, Convention::LabelOmitted) })
             }
             (Labelled(_, x), other) | (other, Labelled(_, x)) => {
                 let inner = self.values(x, other)?;

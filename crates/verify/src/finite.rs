@@ -11,7 +11,7 @@ use crate::verdict::Certainty;
 use crate::work::{Bounded, Stop, Work};
 use num_traits::ToPrimitive;
 
-/// Points tried. By Schwartz and Zippel one point errs with probability degree / 2^61.
+/// Points tried. By Schwartz and Zippel one point errs with probability degree / 2^60.
 const POINTS: u64 = 3;
 
 /// Compares two rational functions. Different values prove them different; equal values make equality probable.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod numbers;
+mod unicode;
 
 use crate::literal::Literal;
 use crate::symbols;

@@ -1,9 +1,6 @@
-//! Verifies mathematical answers: extracts them from text, reads them, and compares them, in bounded work.
+//! The verifier: extracts answers from text, reads them, and compares them, in bounded work.
 //!
-//! [`verify`] compares a reference answer with another, [`extract`] finds the answer in a completion, and [`grade`]
-//! does both. All three are total: any input gives a verdict, without panics, threads or clocks, in an amount of work
-//! that [`Policy::work`] caps. Verdicts are deterministic and symmetric.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod compare;

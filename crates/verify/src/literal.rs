@@ -33,7 +33,7 @@ pub(crate) struct Literal {
 pub(crate) enum Value {
     Exact(Rat),
     /// Too many digits for exact arithmetic (or digits in a base, which are compared as they stand): the digits
-    /// without leading zeros, and the residue modulo 2^61 - 1.
+    /// without leading zeros, and the residue in the finite field.
     Huge {
         digits: Box<[u8]>,
         residue: u64,

@@ -1,7 +1,8 @@
-//! Arithmetic in the prime field of 2^61 - 1 elements, for testing identities of rational functions at points.
+//! Arithmetic in a prime field of almost 2^61 elements, for testing identities of rational functions at points.
 
-/// The Mersenne prime 2^61 - 1.
-pub(crate) const P: u64 = (1 << 61) - 1;
+/// The greatest prime P below 2^61 for which (P - 1) / 2 is prime too. Every element but 0, 1 and -1 then has an order of
+/// at least (P - 1) / 2, so that powers with different exponents differ; modulo 2^61 - 1 two would have order 61.
+pub(crate) const P: u64 = 2_305_843_009_213_691_579;
 
 pub(crate) fn add(a: u64, b: u64) -> u64 {
     let s = a + b;
@@ -13,9 +14,7 @@ pub(crate) fn neg(a: u64) -> u64 {
 }
 
 pub(crate) fn mul(a: u64, b: u64) -> u64 {
-    let t = u128::from(a) * u128::from(b);
-    let s = (t as u64 & P) + (t >> 61) as u64;
-    if s >= P { s - P } else { s }
+    (u128::from(a) * u128::from(b) % u128::from(P)) as u64
 }
 
 pub(crate) fn pow(mut base: u64, mut exponent: u64) -> u64 {
@@ -37,7 +36,11 @@ pub(crate) fn inv(a: u64) -> Option<u64> {
 
 /// The integer written by ASCII digits, modulo the prime.
 pub(crate) fn residue_of_digits(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |r, d| add(mul(r, 10), u64::from(d - b'0')))
+    // Eighteen digits at a time fit a machine word.
+    digits.chunks(18).fold(0, |r, chunk| {
+        let value = chunk.iter().fold(0, |v, d| v * 10 + u64::from(d - b'0'));
+        add(mul(r, 10u64.pow(chunk.len() as u32)), value % P)
+    })
 }
 
 #[cfg(test)]
@@ -50,6 +53,14 @@ mod tests {
         assert_eq!(pow(3, P - 1), 1);
         assert_eq!(add(neg(5), 5), 0);
         assert_eq!(inv(0), None);
-        assert_eq!(residue_of_digits(b"2305843009213693952"), 1);
+        assert_eq!(residue_of_digits(b"2305843009213691580"), 1);
+        assert_eq!(residue_of_digits(b"12345678901234567890123"), {
+            let high = 12_345_678_901_234_567u64;
+            add(mul(high % P, 1_000_000), 890_123)
+        });
+        // Small numbers do not return to one after few powers, as two does modulo 2^61 - 1.
+        for base in 2..50 {
+            assert!((1..100).all(|k| pow(base, k) != 1), "{base}");
+        }
     }
 }

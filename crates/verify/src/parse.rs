@@ -3,11 +3,12 @@
 mod pieces;
 mod text;
 
+use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
 use crate::units::{self, Unit};
-use crate::value::{Ex, Seq, Value};
+use crate::value::{EQUALS, Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
 
 /// Nesting of values.
@@ -220,7 +221,8 @@ impl Reader<'_> {
 
     /// A remark such as "k in Z" or "where n is an integer" between commas.
     fn is_aside(&self, lo: usize, hi: usize) -> bool {
-        (lo..hi).any(|i| self.tok(i) == Some(Tok::In)) && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
+        (lo..hi).any(|i| self.tok(i) == Some(Tok::In))
+            && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
     }
 
     /// Unions, intersections with the reals, differences, membership.
@@ -283,7 +285,7 @@ impl Reader<'_> {
                 && self.has_variable(name)?
                 && self.is_label(name)?
             {
-                return Ok(Some(Value::Assign(Some(name), Box::new(Value::Expr(value)))));
+                return Ok(Some(Value::Assign(name, Box::new(Value::Expr(value)))));
             }
             let label = match left {
                 None => true,
@@ -294,11 +296,18 @@ impl Reader<'_> {
                 }
             };
             if label {
+                self.consistent(lo, &cuts, hi)?;
                 let value = self.value(last + 1, hi)?;
                 if matches!(value, Value::Unread(_) | Value::Nothing) {
                     return Err(Stop::Inapplicable);
                 }
-                return Ok(Some(Value::Assign(left, Box::new(value))));
+                return Ok(Some(match left {
+                    Some(name) => Value::Assign(name, Box::new(value)),
+                    None => {
+                        let name = format!("{EQUALS}{}", self.normal_text(lo, first));
+                        Value::Labelled(name, Box::new(value))
+                    }
+                }));
             }
         }
         let mut sides = Vec::with_capacity(cuts.len() + 1);
@@ -316,6 +325,24 @@ impl Reader<'_> {
             from = cut + 1;
         }
         Ok(Some(Value::Relation(ops, sides)))
+    }
+
+    /// A chain of equations is read by its end only if its rational parts agree.
+    fn consistent(&mut self, lo: usize, cuts: &[usize], hi: usize) -> Bounded<()> {
+        let mut known = None;
+        let mut from = lo;
+        for cut in cuts.iter().copied().chain([hi]) {
+            if cuts.len() > 1
+                && cut > from
+                && let Ok(part) = self.expr(from, cut)
+                && let Ok(Some(value)) = exact::rational(self.p.arena, part.node, self.p.work)
+                && known.replace(value.clone()).is_some_and(|k| k != value)
+            {
+                return Err(Stop::Inapplicable);
+            }
+            from = cut + 1;
+        }
+        Ok(())
     }
 
     fn has_variable(&mut self, e: Ex) -> Bounded<bool> {
@@ -345,9 +372,7 @@ impl Reader<'_> {
                 }
                 Node::I | Node::E => depth > 0,
                 // The inverse function f^{-1}.
-                Node::Pow(a, b) => {
-                    depth > 0 && name(arena, a, depth + 1) && matches!(arena.get(b), Node::Neg(_))
-                }
+                Node::Pow(a, b) => depth > 0 && name(arena, a, depth + 1) && arena.is_minus_one(b),
                 _ => false,
             }
         }

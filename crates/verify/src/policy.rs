@@ -36,8 +36,6 @@ pub enum Convention {
     RatioAsQuotient,
     /// A time of day with and without a.m. or p.m.
     MeridiemOmitted,
-    /// A number word and its digits.
-    NumberWord,
 }
 
 /// Which conventions a comparison may use.
@@ -100,7 +98,7 @@ impl Default for Policy {
 pub struct Conventions(pub(crate) u32);
 
 impl Conventions {
-    const ALL: [Convention; 17] = [
+    const ALL: [Convention; 16] = [
         Convention::UnitOmitted,
         Convention::PercentOmitted,
         Convention::DegreesOmitted,
@@ -117,7 +115,6 @@ impl Conventions {
         Convention::ChoiceContent,
         Convention::RatioAsQuotient,
         Convention::MeridiemOmitted,
-        Convention::NumberWord,
     ];
 
     pub(crate) fn insert(&mut self, convention: Convention) {

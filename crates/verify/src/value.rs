@@ -82,12 +82,15 @@ pub(crate) struct Seq {
     pub(crate) items: Vec<Value>,
 }
 
+/// Starts the words of a label that an equals sign ends: it names the value and says nothing else.
+pub(crate) const EQUALS: char = '=';
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Expr(Ex),
     Quantity(Ex, Unit),
-    /// A name (its expression, if it is one) and its value.
-    Assign(Option<Ex>, Box<Value>),
+    /// An expression that is a name, and its value.
+    Assign(Ex, Box<Value>),
     /// A value behind words that may say what it is.
     Labelled(String, Box<Value>),
     Relation(Vec<Rel>, Vec<Ex>),

@@ -100,7 +100,12 @@ fn gsm8k_excerpts() {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
         let (completion, gold) = (row["completion"].as_str().unwrap(), row["gold"].as_str().unwrap());
         let graded = grade(completion, gold, &ExtractOptions::default(), &Policy::lenient());
-        assert_eq!(graded.verdict.is_equal(), row["equal"].as_bool().unwrap(), "{completion}: {}", graded.verdict);
+        assert_eq!(
+            graded.verdict.is_equal(),
+            row["equal"].as_bool().unwrap(),
+            "{completion}: {}",
+            graded.verdict
+        );
         *(if graded.verdict.is_equal() { &mut right } else { &mut wrong }) += 1;
     }
     assert!(right >= 40 && wrong >= 20, "{right} right, {wrong} wrong");

@@ -2,22 +2,23 @@
 
 use gft_verify::{Outcome, Policy, verify};
 
-fn pairs() -> Vec<(String, String, bool)> {
+type Pairs = Vec<(String, String, bool)>;
+
+fn pairs() -> Result<Pairs, Box<dyn std::error::Error>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/verify/pairs.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines()
-        .map(|line| {
-            let row: serde_json::Value = serde_json::from_str(line).unwrap();
-            let field = |k: &str| row[k].as_str().unwrap().to_string();
-            (field("gold"), field("answer"), row["equal"].as_bool().unwrap())
-        })
-        .collect()
+    let mut pairs = Pairs::new();
+    for line in std::fs::read_to_string(path)?.lines() {
+        let row: serde_json::Value = serde_json::from_str(line)?;
+        let field = |k: &str| row[k].as_str().map(str::to_string).ok_or(format!("no {k} in {line}"));
+        pairs.push((field("gold")?, field("answer")?, row["equal"].as_bool().ok_or("no label")?));
+    }
+    Ok(pairs)
 }
 
 #[test]
 fn every_pair_gets_its_label() {
     let policy = Policy::lenient();
-    let all = pairs();
+    let all = pairs().unwrap();
     assert!(all.len() > 5000, "the fixture is cut short: {} pairs", all.len());
     let wrong: Vec<String> = all
         .iter()
@@ -32,7 +33,7 @@ fn every_pair_gets_its_label() {
 #[test]
 fn verdicts_are_symmetric_and_golds_equal_themselves() {
     for policy in [Policy::lenient(), Policy::strict()] {
-        for (gold, answer, _) in pairs() {
+        for (gold, answer, _) in pairs().unwrap() {
             let (there, back) = (verify(&gold, &answer, &policy), verify(&answer, &gold, &policy));
             assert_eq!(there.outcome, back.outcome, "{gold:?} {answer:?}");
             for side in [&gold, &answer] {

@@ -205,6 +205,14 @@ FAMILIES = [
     ([r"12\text{ in}", "12 inches", "1 foot"], [], ["12 feet", r"12\text{ in}^2"]),
     (["infinitely many", r"\text{infinitely many solutions}", "Infinitely many."], ["none", "5"]),
     ([r"\frac{1}{2}, \frac{1}{3}", "1/2, 1/3", r"\frac{1}{3} \text{ and } \frac{1}{2}"], [r"\frac12", r"\frac12,\frac14"]),
+    # found by changing one character at random
+    (["2^{1010}", r"4^{505}"], ["2^{10160}", "2^{1071}"]),
+    (["2^{10100}", r"4^{5050}", r"2 \cdot 2^{10099}"], ["2^{10160}", "2^{10161}"]),
+    (["f(-6)=0"], ["f(-5)=0", "f(6)=0"]),
+    (["(2,5,3)"], ["(2,5,3]", "[2,5,3)"]),
+    ([r"(-\infty,-2)\cup(3,\infty)"], [r"(-\infty,-2)\cup(3,\infty]", r"[-\infty,-2)\cup(3,\infty)"]),
+    ([r"x = 3 \cdot 7 = 21", "21"], [r"x = 3 \cdot 2 = 22", r"3 \cdot 7 = 22"]),
+    ([r"f^{-1}(x)=2x"], [r"f^{-5}(x)=2x"]),
     # equal to many digits
     ([r"e^{\pi\sqrt{163}}", r"\exp(\pi \sqrt{163})"], ["262537412640768744", "262537412640768743.99999999999925"]),
     ([r"\frac{1}{1000000007}"], [r"\frac{1}{1000000006}", r"\frac{1000000006}{1000000007000000001}"]),

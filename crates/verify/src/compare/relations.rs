@@ -11,17 +11,8 @@ use crate::work::{Bounded, Stop};
 use Decision::{Different, Same, Unknown};
 
 impl Comparer<'_> {
-    pub(super) fn assignments(
-        &mut self,
-        l: Option<Ex>,
-        x: &Value,
-        m: Option<Ex>,
-        y: &Value,
-    ) -> Bounded<Decision> {
+    pub(super) fn assignments(&mut self, l: Ex, x: &Value, m: Ex, y: &Value) -> Bounded<Decision> {
         let inner = self.values(x, y)?;
-        let (Some(l), Some(m)) = (l, m) else {
-            return Ok(self.grant(inner, Convention::LabelOmitted));
-        };
         let same_label = self.arena.same(l.node, m.node, self.work)?;
         if same_label {
             return Ok(inner);
@@ -29,9 +20,24 @@ impl Comparer<'_> {
         if matches!(inner, Same(_)) && self.is_function_name(l) && self.is_function_name(m) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
         }
+        // Variables can be solved for one another; values of functions and names of lengths cannot.
+        let variables = self.is_product_of_variables(l) && self.is_product_of_variables(m);
         match (x, y) {
-            (Value::Expr(x), Value::Expr(y)) => self.relations(&[Rel::Eq], &[l, *x], &[Rel::Eq], &[m, *y]),
+            (Value::Expr(x), Value::Expr(y)) if variables => {
+                self.relations(&[Rel::Eq], &[l, *x], &[Rel::Eq], &[m, *y])
+            }
             _ => Ok(Different),
+        }
+    }
+
+    fn is_product_of_variables(&self, e: Ex) -> bool {
+        match self.arena.get(e.node) {
+            Node::Var(_) => true,
+            Node::Mul(a, b) => {
+                let factor = |node| self.is_product_of_variables(Ex { node, ..e });
+                factor(a) && factor(b)
+            }
+            _ => false,
         }
     }
 

@@ -15,7 +15,8 @@ impl Comparer<'_> {
     /// Two sequences: their brackets say how they compare.
     pub(super) fn sequences(&mut self, s: &Seq, t: &Seq) -> Bounded<Decision> {
         if let (Seq { open: b'(' | b'[', .. }, Seq { open: b'(' | b'[', .. }) = (s, t) {
-            if (s.open, s.close) != (t.open, t.close) && s.items.len() <= 2 {
+            let half_open = s.open != s.close || t.open != t.close;
+            if (s.open, s.close) != (t.open, t.close) && (s.items.len() <= 2 || half_open) {
                 self.rule = Rule::Kinds;
                 return Ok(Different);
             }
@@ -66,7 +67,7 @@ impl Comparer<'_> {
     fn by_label(&self, items: &[Value]) -> Option<Vec<Value>> {
         let mut labelled = Vec::with_capacity(items.len());
         for item in items {
-            let Value::Assign(Some(label), _) = item else { return None };
+            let Value::Assign(label, _) = item else { return None };
             let Node::Var(symbol) = self.arena.get(label.node) else { return None };
             labelled.push((symbol, item.clone()));
         }

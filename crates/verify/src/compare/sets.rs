@@ -12,8 +12,8 @@ use Decision::{Different, Same};
 /// An end of a piece.
 #[derive(Debug, Clone, Copy)]
 enum End {
-    /// Without bound.
-    Open,
+    /// Without bound; whether a square bracket claims the infinite end.
+    Open(bool),
     At(Ex, bool),
 }
 
@@ -62,7 +62,7 @@ impl Comparer<'_> {
         self.work.charge(4)?;
         let plain = |pieces| Some(RealSet { pieces, variable: None, inequality: false });
         Ok(match v {
-            Value::Reals => plain(vec![Piece { low: End::Open, high: End::Open }]),
+            Value::Reals => plain(vec![Piece { low: End::Open(false), high: End::Open(false) }]),
             Value::Seq(s)
                 if s.items.len() == 2 && matches!((s.open, s.close), (b'(' | b'[', b'(' | b'[')) =>
             {
@@ -138,12 +138,12 @@ impl Comparer<'_> {
             }
         }
         let mut pieces = Vec::with_capacity(points.len() + 1);
-        let mut low = End::Open;
+        let mut low = End::Open(false);
         for (_, e) in points {
             pieces.push(Piece { low, high: End::At(e, false) });
             low = End::At(e, false);
         }
-        pieces.push(Piece { low, high: End::Open });
+        pieces.push(Piece { low, high: End::Open(false) });
         Ok(Some(RealSet { pieces, variable: None, inequality: false }))
     }
 
@@ -160,14 +160,14 @@ impl Comparer<'_> {
     fn is_whole_line(&mut self, v: &Value) -> Bounded<bool> {
         Ok(match self.real_set(v)? {
             Some(RealSet { pieces, .. }) => {
-                matches!(pieces.as_slice(), [Piece { low: End::Open, high: End::Open }])
+                matches!(pieces.as_slice(), [Piece { low: End::Open(false), high: End::Open(false) }])
             }
             None => false,
         })
     }
 
     fn end(&mut self, e: Ex, closed: bool) -> Bounded<End> {
-        Ok(if self.infinite(e)?.is_some() { End::Open } else { End::At(e, closed) })
+        Ok(if self.infinite(e)?.is_some() { End::Open(closed) } else { End::At(e, closed) })
     }
 
     /// Inequalities joined by "or" are a union; joined by "and" or a comma, an intersection of half-lines.
@@ -189,12 +189,12 @@ impl Comparer<'_> {
             // Two half-lines that face each other.
             match pieces.as_slice() {
                 [
-                    Piece { low: l @ End::At(..), high: End::Open },
-                    Piece { low: End::Open, high: h @ End::At(..) },
+                    Piece { low: l @ End::At(..), high: End::Open(false) },
+                    Piece { low: End::Open(false), high: h @ End::At(..) },
                 ]
                 | [
-                    Piece { low: End::Open, high: h @ End::At(..) },
-                    Piece { low: l @ End::At(..), high: End::Open },
+                    Piece { low: End::Open(false), high: h @ End::At(..) },
+                    Piece { low: l @ End::At(..), high: End::Open(false) },
                 ] => {
                     let (low, high) = (*l, *h);
                     if self.facing(low, high)? {
@@ -233,10 +233,10 @@ impl Comparer<'_> {
                 };
                 let at = |closed| End::At(bound, closed);
                 let pieces = match op {
-                    Rel::Lt => vec![Piece { low: End::Open, high: at(false) }],
-                    Rel::Le => vec![Piece { low: End::Open, high: at(true) }],
-                    Rel::Gt => vec![Piece { low: at(false), high: End::Open }],
-                    Rel::Ge => vec![Piece { low: at(true), high: End::Open }],
+                    Rel::Lt => vec![Piece { low: End::Open(false), high: at(false) }],
+                    Rel::Le => vec![Piece { low: End::Open(false), high: at(true) }],
+                    Rel::Gt => vec![Piece { low: at(false), high: End::Open(false) }],
+                    Rel::Ge => vec![Piece { low: at(true), high: End::Open(false) }],
                     Rel::Ne if self.has_sign(bound)? => {
                         let both = [Value::Expr(bound), Value::Expr(Ex { minus: true, ..bound })];
                         let set = self.without_points(&both)?;
@@ -296,7 +296,7 @@ impl Comparer<'_> {
 
     fn ends(&mut self, a: End, b: End) -> Bounded<Decision> {
         match (a, b) {
-            (End::Open, End::Open) => Ok(Same(Certainty::Proof)),
+            (End::Open(p), End::Open(q)) if p == q => Ok(Same(Certainty::Proof)),
             (End::At(x, p), End::At(y, q)) if p == q => self.numbers(x, y),
             _ => Ok(Different),
         }
@@ -309,5 +309,8 @@ fn point(e: Ex) -> Piece {
 
 /// The line without a point.
 fn around(e: Ex) -> Vec<Piece> {
-    vec![Piece { low: End::Open, high: End::At(e, false) }, Piece { low: End::At(e, false), high: End::Open }]
+    vec![
+        Piece { low: End::Open(false), high: End::At(e, false) },
+        Piece { low: End::At(e, false), high: End::Open(false) },
+    ]
 }

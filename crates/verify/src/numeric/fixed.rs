@@ -9,6 +9,7 @@ use num_bigint::BigInt;
 use num_integer::Integer;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 use std::cmp::Ordering;
+use std::sync::OnceLock;
 
 /// Bits carried beyond the precision inside a function.
 const GUARD: u32 = 64;
@@ -61,8 +62,29 @@ impl Fixed {
     }
 }
 
-/// pi with `w` bits, by Machin's formula.
+/// Constants at the few precisions in use, computed once: the values do not depend on who computes them.
+fn constant(cells: &'static [OnceLock<(u32, BigInt)>], w: u32, compute: fn(u32) -> BigInt) -> BigInt {
+    for cell in cells {
+        let known = cell.get_or_init(|| (w, compute(w)));
+        if known.0 == w {
+            return known.1.clone();
+        }
+    }
+    compute(w)
+}
+
 fn pi_bits(w: u32) -> BigInt {
+    static PI: [OnceLock<(u32, BigInt)>; 6] = [const { OnceLock::new() }; 6];
+    constant(&PI, w, compute_pi)
+}
+
+fn ln2_bits(w: u32) -> BigInt {
+    static LN2: [OnceLock<(u32, BigInt)>; 4] = [const { OnceLock::new() }; 4];
+    constant(&LN2, w, compute_ln2)
+}
+
+/// pi with `w` bits, by Machin's formula.
+fn compute_pi(w: u32) -> BigInt {
     let inverse_atan = |k: i64| {
         let mut power = (BigInt::one() << w) / k;
         let mut sum = BigInt::zero();
@@ -79,7 +101,7 @@ fn pi_bits(w: u32) -> BigInt {
 }
 
 /// The logarithm of two with `w` bits, as a sum of three inverse hyperbolic tangents.
-fn ln2_bits(w: u32) -> BigInt {
+fn compute_ln2(w: u32) -> BigInt {
     let atanh = |k: i64| {
         let mut power = (BigInt::one() << w) / k;
         let mut sum = BigInt::zero();

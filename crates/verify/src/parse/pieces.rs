@@ -222,7 +222,9 @@ impl Reader<'_> {
 
     /// Digits beyond nine written as letters, with their base: `AB7_{16}`.
     pub(super) fn based_letters(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
-        let Some(under) = (lo..hi.min(lo + 24)).find(|i| self.tok(*i) == Some(Tok::Under)) else { return Ok(None) };
+        let Some(under) = (lo..hi.min(lo + 24)).find(|i| self.tok(*i) == Some(Tok::Under)) else {
+            return Ok(None);
+        };
         let base_at = (under + 1..hi).find(|i| matches!(self.tok(*i), Some(Tok::Num(_))));
         let Some((at, Some(base @ 11..=36))) = base_at.map(|i| (i, self.integer(i))) else { return Ok(None) };
         let closed = (at + 1..hi).all(|i| matches!(self.tok(i), Some(Tok::RBrace | Tok::Close(b')'))));

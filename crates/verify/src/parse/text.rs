@@ -139,7 +139,15 @@ fn meaning(text: &str) -> Option<Value> {
         "no" | "false" => Value::Truth(false),
         "no solution" | "no solutions" | "none" | "no real solution" | "no real solutions" | "empty set"
         | "null set" | "no such" | "no values" | "no roots" | "no real roots" => Value::Empty,
-        "all real numbers" | "set of all real numbers" | "every real number" | "reals" | "set of real numbers" | "all reals" | "all real" | "any real number" | "real numbers"
+        "all real numbers"
+        | "set of all real numbers"
+        | "every real number"
+        | "reals"
+        | "set of real numbers"
+        | "all reals"
+        | "all real"
+        | "any real number"
+        | "real numbers"
         | "all real numbers x" => Value::Reals,
         "does not exist" | "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
         "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => {

@@ -1,0 +1,178 @@
+//! Functions, roots and variables with their subscripts.
+
+use super::grammar::Parser;
+use super::{Node, NodeId};
+use crate::lex::Tok;
+use crate::symbols;
+use crate::words::Func;
+use crate::work::{Bounded, Stop};
+
+impl Parser<'_> {
+    pub(super) fn root(&mut self) -> Bounded<NodeId> {
+        self.enter()?;
+        let mut index = None;
+        if self.peek() == Some(Tok::Open(b'[')) {
+            self.pos += 1;
+            index = Some(self.enclosed(|t| t == Tok::Close(b']'))?);
+        }
+        let argument = match self.peek() {
+            // `\sqrt 12` is read as the root of twelve, as models mean it.
+            Some(Tok::Num(i)) => {
+                self.pos += 1;
+                self.arena.push(Node::Num(i))?
+            }
+            _ => self.argument()?,
+        };
+        self.nesting -= 1;
+        match index {
+            Some(n) => self.arena.push(Node::Root(n, argument)),
+            None => self.arena.push(Node::Sqrt(argument)),
+        }
+    }
+
+    /// A letter with its subscripts and primes.
+    pub(super) fn variable(&mut self, symbol: u32) -> Bounded<NodeId> {
+        let mut symbol = symbol;
+        loop {
+            match self.peek() {
+                Some(Tok::Prime) => {
+                    self.pos += 1;
+                    symbol = symbols::named(symbol, b"'");
+                }
+                Some(Tok::Under) => {
+                    self.pos += 1;
+                    let first = self.pos;
+                    self.skip_script()?;
+                    let (lo, hi) =
+                        (self.tokens[first].start as usize, self.tokens[self.pos - 1].end as usize);
+                    symbol = symbols::named(symbol, self.src.get(lo..hi).unwrap_or(&[]));
+                }
+                _ => break,
+            }
+        }
+        self.arena.push(Node::Var(symbol))
+    }
+
+    /// Skips a subscript: a group or a single token.
+    pub(super) fn skip_script(&mut self) -> Bounded<()> {
+        let mut depth = 0u32;
+        while let Some(tok) = self.peek() {
+            self.pos += 1;
+            self.work.charge(1)?;
+            match tok {
+                Tok::LBrace => depth += 1,
+                Tok::RBrace if depth > 0 => depth -= 1,
+                Tok::RBrace | Tok::Close(_) => return Err(Stop::Inapplicable),
+                _ => {}
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+        Err(Stop::Inapplicable)
+    }
+
+    /// A function with its base, power and argument.
+    pub(super) fn function(&mut self, func: Func) -> Bounded<NodeId> {
+        self.enter()?;
+        let (mut base, mut power) = (None, None);
+        let mut func = func;
+        loop {
+            match self.peek() {
+                Some(Tok::Under) if func == Func::Log && base.is_none() => {
+                    self.pos += 1;
+                    base = Some(match self.peek() {
+                        Some(Tok::Num(_)) => self.primary_number()?,
+                        _ => self.primary()?,
+                    });
+                }
+                Some(Tok::Caret) if power.is_none() => {
+                    self.pos += 1;
+                    power = Some(self.script()?);
+                }
+                _ => break,
+            }
+        }
+        if let (Some(p), Some(inverse)) = (power, inverse(func))
+            && self.arena.is_minus_one(p)
+        {
+            (func, power) = (inverse, None);
+        }
+        let argument = self.function_argument()?;
+        let mut node = match (func, base) {
+            (Func::Exp, _) => {
+                let e = self.arena.push(Node::E)?;
+                self.arena.push(Node::Pow(e, argument))?
+            }
+            (Func::Cis, _) => {
+                let (e, i) = (self.arena.push(Node::E)?, self.arena.push(Node::I)?);
+                let angle = self.arena.push(Node::Mul(i, argument))?;
+                self.arena.push(Node::Pow(e, angle))?
+            }
+            (_, Some(b)) => self.arena.push(Node::LogBase(b, argument))?,
+            _ => self.arena.push(Node::Func(func, argument))?,
+        };
+        if let Some(p) = power {
+            node = self.arena.push(Node::Pow(node, p))?;
+        }
+        self.nesting -= 1;
+        Ok(node)
+    }
+
+    pub(super) fn primary_number(&mut self) -> Bounded<NodeId> {
+        match self.peek() {
+            Some(Tok::Num(i)) => {
+                self.pos += 1;
+                self.arena.push(Node::Num(i))
+            }
+            _ => Err(Stop::Inapplicable),
+        }
+    }
+
+    /// The argument of a function: a bracketed group, or factors up to the next operator or function.
+    pub(super) fn function_argument(&mut self) -> Bounded<NodeId> {
+        let tok = self.peek().ok_or(Stop::Inapplicable)?;
+        if matches!(tok, Tok::Open(_) | Tok::LBrace | Tok::Bar) {
+            return self.primary();
+        }
+        if tok == Tok::Minus {
+            self.pos += 1;
+            let inner = self.function_argument()?;
+            return self.arena.push(Node::Neg(inner));
+        }
+        let mut pi = false;
+        let mut left = self.factor()?;
+        while let Some(tok) = self.peek() {
+            self.work.charge(1)?;
+            pi |= self.tokens[self.pos - 1].tok == Tok::Pi;
+            left = match tok {
+                Tok::Slash if pi && matches!(self.at(1).map(|t| t.tok), Some(Tok::Num(_))) => {
+                    self.pos += 1;
+                    let right = self.factor()?;
+                    self.arena.push(Node::Div(left, right))?
+                }
+                Tok::Func(_) => break,
+                Tok::Open(b'(') if !pi && !matches!(self.tokens[self.pos - 1].tok, Tok::Num(_)) => break,
+                _ if self.starts_factor(tok) => {
+                    let right = self.factor()?;
+                    self.arena.push(Node::Mul(left, right))?
+                }
+                _ => break,
+            };
+        }
+        Ok(left)
+    }
+}
+
+/// The inverse that a power of minus one after the function's name means.
+fn inverse(func: Func) -> Option<Func> {
+    Some(match func {
+        Func::Sin => Func::Arcsin,
+        Func::Cos => Func::Arccos,
+        Func::Tan => Func::Arctan,
+        Func::Cot => Func::Arccot,
+        Func::Sec => Func::Arcsec,
+        Func::Csc => Func::Arccsc,
+        _ => return None,
+    })
+}
