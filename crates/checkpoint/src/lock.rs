@@ -16,7 +16,7 @@ pub const LOCK_FILE: &str = "run.lock";
 #[derive(Debug)]
 pub struct RunLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl RunLock {
@@ -46,12 +46,20 @@ impl RunLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "process {}{}", Process::current(), host()))
             .map_err(CheckpointError::io(&path, "write"))?;
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
     }
 
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // Closing would do, but not at once where another thread is just starting a process, which shares the open file
+        // until it runs its own program.
+        let _ = self.file.unlock();
     }
 }
 

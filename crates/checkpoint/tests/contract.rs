@@ -1,4 +1,5 @@
 //! What callers rely on: the order of things in a save, rotation, replacement, the lock, cleaning up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers stand outside of #[test] functions
 
 mod faults;
 
@@ -55,16 +56,17 @@ fn a_closure_that_fails_leaves_nothing() {
     assert!(matches!(error, CheckpointError::Write { .. }));
     assert!(error.to_string().contains("the optimizer would not"), "{error}");
 
-    let refused: [(&str, fn(&Path)); 4] = [
-        ("no file was written", |_| {}),
-        ("no file was written", |dir| fs::create_dir(dir.join("state")).unwrap()),
-        ("manifest.json", |dir| fs::write(dir.join("manifest.json"), "{}").unwrap()),
+    type Written = fn(&Path) -> std::io::Result<()>;
+    let refused: [(&str, Written); 4] = [
+        ("no file was written", |_| Ok(())),
+        ("no file was written", |dir| fs::create_dir(dir.join("state"))),
+        ("manifest.json", |dir| fs::write(dir.join("manifest.json"), "{}")),
         ("files and folders only", |dir| {
             std::os::unix::fs::symlink("/etc/hostname", dir.join("link")).unwrap()
         }),
     ];
     for (says, written) in refused {
-        let error = checkpoints.save(120, |dir| -> Result<(), String> { Ok(written(dir)) }).unwrap_err();
+        let error = checkpoints.save(120, written).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
     assert_eq!(steps(&checkpoints), [100]);

@@ -1,9 +1,10 @@
 //! A save is disturbed at every one of its file operations: whatever happens, a whole checkpoint is found, old or new.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers stand outside of #[test] functions
 
 mod faults;
 
-use faults::{Fault, Faulty, Forget, Scene, check_survival};
-use gft_checkpoint::{CheckpointError, Disk};
+use faults::{Fault, Faulty, Forget, Scene, Unsynced, check_survival, folder};
+use gft_checkpoint::CheckpointError;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ fn an_error_at_any_operation_leaves_a_whole_checkpoint() {
         let (mut saved, mut failed) = (0, 0);
         for at in 0..TOO_MANY {
             let what = format!("{scene:?}, error at operation {at}");
-            let run = tempfile::tempdir().unwrap();
+            let run = folder();
             scene.prepare(run.path());
             let ops = Faulty::new(Fault::Error, at);
             let result = scene.save(run.path(), ops.clone());
@@ -50,7 +51,7 @@ fn a_power_loss_at_any_operation_leaves_a_whole_checkpoint() {
         for forget in [Forget::Bytes, Forget::Names, Forget::Both] {
             for at in 0..=TOO_MANY {
                 let what = format!("{scene:?}, {forget:?} forgotten, power lost at operation {at}");
-                let run = tempfile::tempdir().unwrap();
+                let run = folder();
                 scene.prepare(run.path());
                 let ops = Faulty::new(Fault::PowerLoss, at);
                 let result = scene.save(run.path(), ops.clone());
@@ -68,12 +69,12 @@ fn a_power_loss_at_any_operation_leaves_a_whole_checkpoint() {
 
 #[test]
 fn a_process_that_dies_at_any_operation_leaves_a_whole_checkpoint() {
-    for scene in Scene::ALL {
+    for scene in [Scene::Next, Scene::Again] {
         for fault in [Fault::AbortWithin, Fault::AbortAfter] {
             let mut deaths = 0;
             for at in 0..=TOO_MANY {
                 let what = format!("{scene:?}, {fault:?} {at}");
-                let run = tempfile::tempdir().unwrap();
+                let run = folder();
                 scene.prepare(run.path());
                 let mut child = Command::new(std::env::current_exe().unwrap());
                 child.args(["--exact", "child_that_saves", "--nocapture"]);
@@ -117,13 +118,13 @@ fn child_that_saves() {
 fn a_save_that_failed_can_be_repeated_by_the_same_process() {
     for scene in Scene::ALL {
         for at in 0..TOO_MANY {
-            let run = tempfile::tempdir().unwrap();
+            let run = folder();
             scene.prepare(run.path());
             let ops = Faulty::new(Fault::Error, at);
             let first = scene.save(run.path(), ops.clone());
             assert_eq!(first.is_ok(), !ops.reached());
             let second =
-                scene.save(run.path(), Arc::new(Disk)).unwrap_or_else(|e| panic!("{scene:?} {at}: {e}"));
+                scene.save(run.path(), Arc::new(Unsynced)).unwrap_or_else(|e| panic!("{scene:?} {at}: {e}"));
             assert!(faults::is_new(&second));
             check_survival(run.path(), &format!("{scene:?} {at}"));
             if first.is_ok() {

@@ -1,4 +1,5 @@
 //! Disks that are full and disks that forget: errors that name the file, and earlier checkpoints that still load.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers stand outside of #[test] functions
 
 mod faults;
 
@@ -210,7 +211,10 @@ fn a_full_disk_is_an_error_with_the_path_and_the_previous_checkpoint_loads() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains("saved "), "{said}");
         let found = Checkpoints::new(run.path(), RetentionPolicy::default()).latest().unwrap().unwrap();
-        assert_eq!(found.manifest.total_bytes(), shape(shape_name).iter().map(|(_, b)| b.len() as u64).sum());
+        assert_eq!(
+            found.manifest.total_bytes(),
+            shape(shape_name).iter().map(|(_, b)| b.len() as u64).sum::<u64>()
+        );
     }
 }
 

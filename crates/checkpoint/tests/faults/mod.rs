@@ -67,13 +67,51 @@ impl Faulty {
     }
 }
 
+/// The disk without waiting for it: no test here can see whether a sync really happened, only (in the journal) whether it
+/// was asked for at the right moment; a thousand saves with real ones would take a minute.
+pub struct Unsynced;
+
+impl FileOps for Unsynced {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dir(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        Disk.write_new(path, bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path).map(drop)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::read_dir(path).map(drop)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_dir(path)
+    }
+}
+
 fn nothing() -> io::Result<()> {
     Ok(())
 }
 
 impl FileOps for Faulty {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.operation(nothing, || Disk.create_dir(path), |j| j.changes.push(Change::Created(path.into())))
+        self.operation(
+            nothing,
+            || Unsynced.create_dir(path),
+            |j| j.changes.push(Change::Created(path.into())),
+        )
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -82,34 +120,46 @@ impl FileOps for Faulty {
             j.changes.push(Change::Created(path.into()));
         };
         self.operation(
-            || Disk.write_new(path, &bytes[..bytes.len() / 2]),
-            || Disk.write_new(path, bytes),
+            || Unsynced.write_new(path, &bytes[..bytes.len() / 2]),
+            || Unsynced.write_new(path, bytes),
             note,
         )
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.operation(nothing, || Disk.sync_file(path), |j| drop(j.unsynced.remove(path)))
+        self.operation(
+            nothing,
+            || Unsynced.sync_file(path),
+            |j| {
+                j.unsynced.remove(path);
+            },
+        )
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.operation(
             nothing,
-            || Disk.sync_dir(path),
+            || Unsynced.sync_dir(path),
             |j| j.changes.retain(|c| c.place().parent() != Some(path)),
         )
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operation(nothing, || Disk.rename(from, to), |j| j.rename(from, to))
+        self.operation(nothing, || Unsynced.rename(from, to), |j| j.rename(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.operation(nothing, || Disk.remove_file(path), |j| drop(j.unsynced.remove(path)))
+        self.operation(
+            nothing,
+            || Unsynced.remove_file(path),
+            |j| {
+                j.unsynced.remove(path);
+            },
+        )
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.operation(nothing, || Disk.remove_dir(path), |_| {})
+        self.operation(nothing, || Unsynced.remove_dir(path), |_| {})
     }
 }
 
@@ -147,6 +197,12 @@ pub enum Forget {
 
 impl Journal {
     fn rename(&mut self, from: &Path, to: &Path) {
+        self.moved(from, to);
+        self.changes.push(Change::Renamed { from: from.into(), to: to.into() });
+    }
+
+    /// Keeps the paths noted so far up to date.
+    fn moved(&mut self, from: &Path, to: &Path) {
         let moved = |path: &Path| match path.strip_prefix(from) {
             Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
             Ok(rest) => to.join(rest),
@@ -156,17 +212,14 @@ impl Journal {
         for change in &mut self.changes {
             match change {
                 Change::Created(path) => *path = moved(path),
-                Change::Renamed { from, to } => {
-                    *from = moved(from);
-                    *to = moved(to);
-                }
+                // Where it came from is a name that is free now.
+                Change::Renamed { to, .. } => *to = moved(to),
             }
         }
-        self.changes.push(Change::Renamed { from: from.into(), to: to.into() });
     }
 
     /// Takes away what was not forced to the disk.
-    pub fn forget(&self, what: Forget) {
+    pub fn forget(&mut self, what: Forget) {
         if what != Forget::Names {
             for path in self.unsynced.iter().filter(|path| path.exists()) {
                 let length = fs::metadata(path).unwrap().len();
@@ -176,11 +229,14 @@ impl Journal {
         if what == Forget::Bytes {
             return;
         }
-        for change in self.changes.iter().rev() {
+        while let Some(change) = self.changes.pop() {
             match change {
                 Change::Created(path) if path.is_dir() => fs::remove_dir_all(path).unwrap(),
                 Change::Created(path) if path.exists() => fs::remove_file(path).unwrap(),
-                Change::Renamed { from, to } if to.exists() => fs::rename(to, from).unwrap(),
+                Change::Renamed { from, to } if to.exists() => {
+                    fs::rename(&to, &from).unwrap();
+                    self.moved(&to, &from);
+                }
                 _ => {}
             }
         }
@@ -206,6 +262,11 @@ pub fn write(ops: &dyn FileOps, dir: &Path, tag: &str) -> io::Result<()> {
     files(tag).iter().try_for_each(|(name, bytes)| ops.write_new(&dir.join(name), bytes))
 }
 
+/// A folder for a run, in memory where the system has such a place: hundreds of saves do not wait for a disk.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 pub fn keep_last(keep: usize) -> RetentionPolicy {
     RetentionPolicy { keep_last: Some(keep), ..RetentionPolicy::default() }
 }
@@ -228,7 +289,7 @@ impl Scene {
     pub const SAVED: u64 = 120;
 
     pub fn prepare(self, run_dir: &Path) {
-        let checkpoints = Checkpoints::new(run_dir, RetentionPolicy::default());
+        let checkpoints = Checkpoints::with_ops(run_dir, RetentionPolicy::default(), Arc::new(Unsynced));
         let steps: &[u64] = match self {
             Self::Next => &[100],
             Self::Again => &[120],
@@ -264,7 +325,7 @@ pub fn is_new(path: &Path) -> bool {
 
 /// After any fault: a checkpoint is found, it is whole, names are right, and the run can go on. Returns whether it is new.
 pub fn check_survival(run_dir: &Path, what: &str) -> bool {
-    let checkpoints = Checkpoints::new(run_dir, keep_last(1));
+    let checkpoints = Checkpoints::with_ops(run_dir, keep_last(1), Arc::new(Unsynced));
     let found = checkpoints.latest().unwrap_or_else(|e| panic!("{what}: {e}"));
     let found = found.unwrap_or_else(|| panic!("{what}: no checkpoint"));
     let new = is_new(&found.path);
