@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use gft_data::DataError;
 use gft_model::ModelError;
 
 /// A failed command; the variant decides the exit code, which is stable.
@@ -16,6 +17,9 @@ pub enum Failure {
     /// A model folder or a data file is not what it must be (3).
     #[error("{0}")]
     Data(String),
+    /// The user stopped it (130).
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Failure {
@@ -24,12 +28,28 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// A folder or file that is not what it must be.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::Data(message.into())
+    }
+
+    /// The same failure, said of a place: `stdin:12: ...`.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Run(message) => Self::Run(format!("{place}: {message}")),
+            Self::Usage(message) => Self::Usage(format!("{place}: {message}")),
+            Self::Data(message) => Self::Data(format!("{place}: {message}")),
+            Self::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Run(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => 3,
+            Self::Interrupted => 130,
         })
     }
 }
@@ -39,6 +59,18 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::Option(_) => Self::Usage(error.to_string()),
             ModelError::Io { .. } | ModelError::Batch(_) => Self::Run(error.to_string()),
+            _ => Self::Data(error.to_string()),
+        }
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        match &error {
+            DataError::Argument(_) => Self::Usage(error.to_string()),
+            DataError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+                Self::Run(error.to_string())
+            }
             _ => Self::Data(error.to_string()),
         }
     }

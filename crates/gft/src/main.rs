@@ -2,6 +2,14 @@
 
 mod commands;
 mod failure;
+mod interrupt;
+mod model_path;
+mod output;
+mod progress;
+mod prompts;
+mod rows;
+mod sampling;
+mod stops;
 mod terminal;
 
 use std::process::ExitCode;
@@ -15,8 +23,8 @@ use failure::Failure;
 #[command(name = "gft", version, about, max_term_width = 110)]
 struct Cli {
     /// Threads to compute with [default: all cores].
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,6 +33,14 @@ struct Cli {
 enum Command {
     /// Measure this machine and the engine on it: products, a training step, decoding.
     Bench(commands::bench::Args),
+    /// Talk to a model.
+    Chat(commands::chat::Args),
+    /// Complete prompts: one from the command line, or rows of JSON.
+    Generate(commands::generate::Args),
+    /// Make a new model folder: random weights, and a tokenizer trained on your text.
+    InitModel(commands::init_model::Args),
+    /// Log-probability of every token of given rows.
+    Logprobs(commands::logprobs::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,11 +57,15 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     if let Some(threads) = cli.threads {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(usize::from(threads))
             .build_global()
             .map_err(|error| Failure::usage(format!("--threads {threads}: {error}")))?;
     }
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
+        Command::Chat(args) => commands::chat::run(args),
+        Command::Generate(args) => commands::generate::run(args),
+        Command::InitModel(args) => commands::init_model::run(args),
+        Command::Logprobs(args) => commands::logprobs::run(args),
     }
 }

@@ -1,16 +1,58 @@
-//! What goes to the terminal: errors on standard error, in colour where that is wanted.
+//! What goes to the terminal beside the data: errors and notes on standard error, in colour where that is wanted.
 
 use std::io::{IsTerminal, stderr};
 
+use clap::Args;
+
 use crate::failure::Failure;
+
+/// How much a command says on standard error.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Verbosity {
+    /// Say what was read from where: defaults, template, ids that end an answer.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Verbosity {
+    /// Something that the user should know.
+    pub fn note(self, text: &str) {
+        if !self.quiet {
+            note(text);
+        }
+    }
+
+    /// Something that the user asked for with `--verbose`.
+    pub fn detail(self, text: &str) {
+        if self.verbose {
+            note(text);
+        }
+    }
+}
 
 /// Whether standard error is a terminal that wants colour (`NO_COLOR`, <https://no-color.org>).
 pub fn colour() -> bool {
-    stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn note(text: &str) {
+    if colour() {
+        eprintln!("\x1b[2mnote: {text}\x1b[0m");
+    } else {
+        eprintln!("note: {text}");
+    }
 }
 
 /// Prints why a command failed.
 pub fn report(failure: &Failure) {
+    if matches!(failure, Failure::Interrupted) {
+        return;
+    }
     if colour() {
         eprintln!("\x1b[1;31merror:\x1b[0m {failure}");
     } else {

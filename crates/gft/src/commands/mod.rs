@@ -1,3 +1,7 @@
 //! One file per command: its arguments and what it does with them.
 
 pub mod bench;
+pub mod chat;
+pub mod generate;
+pub mod init_model;
+pub mod logprobs;
