@@ -34,6 +34,9 @@ fn every_call_writes_one_whole_record() {
     writer.histogram(1, "gft/coef_hist", &[0.1, 0.2]).unwrap();
     writer.resumed(1).unwrap();
     assert_eq!(records(&path).len(), 6);
+    // Field 2, the step, is the one after that which the run goes on from; field 7 is a session log with status START.
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes[..bytes.len() - 4].ends_with(&[2 << 3, 2, 7 << 3 | 2, 2, 1 << 3, 1]), "{bytes:?}");
 }
 
 #[test]

@@ -231,8 +231,11 @@ impl Journal {
         if what == Forget::Bytes {
             return;
         }
-        if what == Forget::EarlierNames {
-            self.changes.pop();
+        if what == Forget::EarlierNames
+            && let Some(last) = self.changes.pop()
+        {
+            // What had that name on the way there has it no more.
+            self.changes.retain(|change| change.place() != last.place());
         }
         while let Some(change) = self.changes.pop() {
             match change {
