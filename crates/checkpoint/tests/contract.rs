@@ -224,7 +224,9 @@ fn an_interrupted_replacement_is_found_and_ended() {
     let run = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::new(run.path(), RetentionPolicy::default());
     let path = save(&checkpoints, 120);
-    let replaced = run.path().join("checkpoint-120.replaced-1-1");
+    let mut dead = Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    let replaced = run.path().join(format!("checkpoint-120.replaced-{}", dead.id()));
     fs::rename(&path, &replaced).unwrap();
     let found = checkpoints.latest().unwrap().unwrap();
     assert_eq!((found.step, found.path), (120, replaced.clone()));

@@ -5,13 +5,14 @@ mod faults;
 
 use faults::{keep_last, write};
 use gft_checkpoint::{
-    CheckpointError, Checkpoints, Disk, MANIFEST_FILE, RetentionPolicy, free_bytes, require_free,
+    CheckpointError, Checkpoints, Disk, FileOps, MANIFEST_FILE, RetentionPolicy, free_bytes, require_free,
 };
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 fn all_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -59,6 +60,57 @@ fn every_flipped_bit_is_refused_and_its_file_named() {
     }
     assert_eq!(hit.len(), files.len(), "every file, the manifest among them, was hit");
     assert_eq!(checkpoints.latest().unwrap().unwrap().step, 120);
+}
+
+/// A disk that says it has everything and has not.
+struct Liar(&'static str);
+
+impl FileOps for Liar {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dir(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        Disk.write_new(path, bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        if path.ends_with(self.0) {
+            let mut bytes = fs::read(path)?;
+            bytes[5] ^= 1;
+            fs::write(path, bytes)?;
+        }
+        Disk.sync_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_dir(path)
+    }
+}
+
+#[test]
+fn what_the_disk_did_not_take_is_noticed_before_the_old_checkpoint_is_deleted() {
+    for file in ["model.safetensors", "data_state.json", MANIFEST_FILE] {
+        let run = tempfile::tempdir().unwrap();
+        Checkpoints::new(run.path(), keep_last(1)).save(100, |dir| write(&Disk, dir, "old.")).unwrap();
+        let checkpoints = Checkpoints::with_ops(run.path(), keep_last(1), Arc::new(Liar(file)));
+        let error = checkpoints.save(120, |dir| write(&Disk, dir, "new!")).unwrap_err();
+        assert!(matches!(&error, CheckpointError::Damaged { path, .. } if path.ends_with(file)), "{error}");
+        assert_eq!(checkpoints.latest().unwrap().unwrap().step, 100);
+        assert!(!checkpoints.path_of(120).exists());
+    }
 }
 
 #[test]

@@ -193,6 +193,8 @@ pub enum Forget {
     /// New names, but no bytes.
     Names,
     Both,
+    /// New names except the last one: disks need not keep the order.
+    EarlierNames,
 }
 
 impl Journal {
@@ -220,7 +222,7 @@ impl Journal {
 
     /// Takes away what was not forced to the disk.
     pub fn forget(&mut self, what: Forget) {
-        if what != Forget::Names {
+        if what == Forget::Bytes || what == Forget::Both {
             for path in self.unsynced.iter().filter(|path| path.exists()) {
                 let length = fs::metadata(path).unwrap().len();
                 fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length / 2).unwrap();
@@ -229,11 +231,17 @@ impl Journal {
         if what == Forget::Bytes {
             return;
         }
+        if what == Forget::EarlierNames
+            && let Some(last) = self.changes.pop()
+        {
+            // What had that name on the way there has it no more.
+            self.changes.retain(|change| change.place() != last.place());
+        }
         while let Some(change) = self.changes.pop() {
             match change {
                 Change::Created(path) if path.is_dir() => fs::remove_dir_all(path).unwrap(),
                 Change::Created(path) if path.exists() => fs::remove_file(path).unwrap(),
-                Change::Renamed { from, to } if to.exists() => {
+                Change::Renamed { from, to } if to.exists() && !from.exists() => {
                     fs::rename(&to, &from).unwrap();
                     self.moved(&to, &from);
                 }
@@ -280,19 +288,24 @@ pub enum Scene {
     Again,
     /// 100 is good, 120 damaged; 120 is saved anew and 100 deleted.
     Damaged,
-    /// 80 and 100 exist and a save of 120 left a partial folder under the id of this process; 120 is saved.
+    /// 80 and 100 exist and this process left a partial folder of 120; 120 is saved.
     Leftover,
+    /// 100 exists; 120 is saved and nothing is deleted.
+    Kept,
+    /// 120 exists, and this process left its damaged predecessor between two renames; 120 is saved anew.
+    Stuck,
 }
 
 impl Scene {
-    pub const ALL: [Self; 4] = [Self::Next, Self::Again, Self::Damaged, Self::Leftover];
+    pub const ALL: [Self; 6] =
+        [Self::Next, Self::Again, Self::Damaged, Self::Leftover, Self::Kept, Self::Stuck];
     pub const SAVED: u64 = 120;
 
     pub fn prepare(self, run_dir: &Path) {
         let checkpoints = Checkpoints::with_ops(run_dir, RetentionPolicy::default(), Arc::new(Unsynced));
         let steps: &[u64] = match self {
-            Self::Next => &[100],
-            Self::Again => &[120],
+            Self::Next | Self::Kept => &[100],
+            Self::Again | Self::Stuck => &[120],
             Self::Damaged => &[100, 120],
             Self::Leftover => &[80, 100],
         };
@@ -302,16 +315,29 @@ impl Scene {
         if let Self::Damaged = self {
             fs::write(run_dir.join("checkpoint-120/config.json"), "{}").unwrap();
         }
-        if let Self::Leftover = self {
-            let left = run_dir.join(format!("checkpoint-120.partial-{}", std::process::id()));
-            fs::create_dir_all(left.join("state")).unwrap();
-            fs::write(left.join("state/optimizer.safetensors"), "mix").unwrap();
-        }
+        let mut partial = PathBuf::new();
+        let refused = checkpoints.save(Self::SAVED, |dir| {
+            partial = dir.to_owned();
+            Err("only its name is wanted")
+        });
+        assert!(refused.is_err() && !partial.exists());
+        let left = match self {
+            Self::Leftover => partial,
+            Self::Stuck => partial.to_str().unwrap().replace(".partial-", ".replaced-").into(),
+            _ => return,
+        };
+        fs::create_dir_all(left.join("state")).unwrap();
+        fs::write(left.join("state/optimizer.safetensors"), "mix").unwrap();
+    }
+
+    /// How many checkpoints the save keeps.
+    pub fn keeps(self) -> usize {
+        if let Self::Kept = self { 2 } else { 1 }
     }
 
     /// Does the save.
     pub fn save(self, run_dir: &Path, ops: Arc<dyn FileOps>) -> gft_checkpoint::Result<PathBuf> {
-        let checkpoints = Checkpoints::with_ops(run_dir, keep_last(1), ops.clone());
+        let checkpoints = Checkpoints::with_ops(run_dir, keep_last(self.keeps()), ops.clone());
         checkpoints.save(Self::SAVED, |dir| write(ops.as_ref(), dir, "new!"))
     }
 }
