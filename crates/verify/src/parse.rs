@@ -7,6 +7,7 @@ use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
+use crate::rational::Rat;
 use crate::units::{self, Unit};
 use crate::value::{EQUALS, Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
@@ -194,6 +195,16 @@ impl Reader<'_> {
         let items = self.parts(lo, hi, &cuts)?;
         if items.len() == 1 {
             return Ok(items.into_iter().next());
+        }
+        if !or && items.iter().all(|v| matches!(v, Value::Quantity(..))) && items.len() < 5 {
+            let parts = items.iter().filter_map(|v| match v {
+                Value::Quantity(e, unit) => Some((*e, unit.clone())),
+                _ => None,
+            });
+            let parts: Vec<(Ex, Unit)> = parts.collect();
+            if let Some(sum) = self.total(parts)? {
+                return Ok(Some(sum));
+            }
         }
         let unread = items.iter().any(|v| matches!(v, Value::Unread(_)));
         if unread {
@@ -417,6 +428,11 @@ impl Reader<'_> {
         if let Some(based) = self.in_base(e, number_end, hi)? {
             return Ok(based);
         }
+        if unit.is_none()
+            && let Some(sum) = self.compound(lo, hi)?
+        {
+            return Ok(sum);
+        }
         let behind = units::parse(self.p.src, &self.p.tokens[number_end..hi], self.p.arena, self.p.work)?;
         let unit = match unit {
             Some(u) if behind.is_none() || behind == u => u,
@@ -432,6 +448,51 @@ impl Reader<'_> {
             return Err(Stop::Inapplicable);
         }
         Ok(Value::Quantity(e, unit))
+    }
+
+    /// Several quantities of one kind in a row: `3 hours 30 minutes`.
+    fn compound(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let starts: Vec<usize> = (lo..hi)
+            .filter(|i| matches!(self.tok(*i), Some(Tok::Num(_))))
+            .filter(|i| *i == lo || self.tok(i - 1) == Some(Tok::Word))
+            .collect();
+        if starts.len() < 2 || starts.len() > 4 {
+            return Ok(None);
+        }
+        let mut parts = Vec::with_capacity(starts.len());
+        for (k, start) in starts.iter().enumerate() {
+            let end = starts.get(k + 1).copied().unwrap_or(hi);
+            match self.quantity(*start, end)? {
+                Value::Quantity(e, unit) => parts.push((e, unit)),
+                _ => return Ok(None),
+            }
+        }
+        self.total(parts)
+    }
+
+    /// The sum of quantities in falling known units of one dimension.
+    fn total(&mut self, parts: Vec<(Ex, Unit)>) -> Bounded<Option<Value>> {
+        let dims = parts[0].1.dims.clone();
+        let mut sum = None;
+        let mut above: Option<Rat> = None;
+        for (e, unit) in parts {
+            if !unit.known || unit.dims != dims || dims.is_empty() {
+                return Ok(None);
+            }
+            if let Some(greater) = above
+                && !unit.factor.order(&greater, self.p.work)?.is_lt()
+            {
+                return Ok(None);
+            }
+            let factor = self.p.arena.number(unit.factor.clone())?;
+            let term = self.p.arena.push(Node::Mul(factor, e.node))?;
+            sum = Some(match sum {
+                Some(s) => self.p.arena.push(Node::Add(s, term))?,
+                None => term,
+            });
+            above = Some(unit.factor);
+        }
+        Ok(sum.map(|s| Value::Quantity(Ex::plain(s), Unit { dims, factor: Rat::ONE, known: true })))
     }
 
     /// Digits with their base in words: `2516 (base 8)`.
