@@ -156,7 +156,9 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
             (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
-            (Seq(s), other) | (other, Seq(s)) if s.open == 0 && s.or && !matches!(other, Seq(_)) => {
+            (Seq(s), other) | (other, Seq(s))
+                if s.open == 0 && s.or && !matches!(other, Seq(_) | Union(_)) =>
+            {
                 // The same answer written twice: "1/2 or 0.5".
                 let mut decision = Same(Certainty::Proof);
                 for item in &s.items {

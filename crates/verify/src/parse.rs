@@ -1,13 +1,14 @@
 //! Token ranges to typed values: lists, relations, brackets, matrices, quantities, choices, text.
 
 mod pieces;
+mod quantities;
 mod text;
 
 use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
-use crate::units::{self, Unit};
+use crate::units::Unit;
 use crate::value::{EQUALS, Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
 
@@ -195,6 +196,16 @@ impl Reader<'_> {
         if items.len() == 1 {
             return Ok(items.into_iter().next());
         }
+        if !or && (2..5).contains(&items.len()) && items.iter().all(|v| matches!(v, Value::Quantity(..))) {
+            let parts = items.iter().filter_map(|v| match v {
+                Value::Quantity(e, unit) => Some((*e, unit.clone())),
+                _ => None,
+            });
+            let parts: Vec<(Ex, Unit)> = parts.collect();
+            if let Some(sum) = self.total(parts)? {
+                return Ok(Some(sum));
+            }
+        }
         let unread = items.iter().any(|v| matches!(v, Value::Unread(_)));
         if unread {
             return Err(Stop::Inapplicable);
@@ -378,105 +389,6 @@ impl Reader<'_> {
         }
         self.p.work.charge(8)?;
         Ok(name(self.p.arena, e.node, 0))
-    }
-
-    /// A number with words before or behind it, or a currency sign.
-    fn quantity(&mut self, lo: usize, hi: usize) -> Bounded<Value> {
-        let mut lo = lo;
-        let mut unit = None;
-        let negative = self.tok(lo) == Some(Tok::Minus) && self.tok(lo + 1) == Some(Tok::Currency);
-        if self.tok(lo + usize::from(negative)) == Some(Tok::Currency) {
-            lo += 1 + usize::from(negative);
-            unit = Some(Unit::dollar());
-        }
-        if lo >= hi {
-            return Err(Stop::Inapplicable);
-        }
-        if self.tok(lo) == Some(Tok::Word) {
-            return self.behind_words(lo, hi);
-        }
-        let starts = |t: Tok| matches!(t, Tok::Word | Tok::Currency);
-        let mut end = self.positions(lo, hi, starts).first().copied().unwrap_or(hi);
-        if end == hi && unit.is_none() {
-            // "9 (apples)"
-            let open = self.positions(lo, hi, |t| matches!(t, Tok::Open(b'('))).last().copied();
-            match open {
-                Some(o) if o > lo && self.tok(o + 1) == Some(Tok::Word) => end = o,
-                _ => return Err(Stop::Inapplicable),
-            }
-        }
-        // A dot, a times sign or a slash between number and unit belongs to the unit.
-        let mut number_end = end;
-        while number_end > lo && matches!(self.tok(number_end - 1), Some(Tok::Times | Tok::Slash)) {
-            number_end -= 1;
-        }
-        let mut e = self.expr(lo, number_end)?;
-        if negative {
-            e = Ex { node: self.p.arena.push(Node::Neg(e.node))?, ..e };
-        }
-        if let Some(based) = self.in_base(e, number_end, hi)? {
-            return Ok(based);
-        }
-        let behind = units::parse(self.p.src, &self.p.tokens[number_end..hi], self.p.arena, self.p.work)?;
-        let unit = match unit {
-            Some(u) if behind.is_none() || behind == u => u,
-            Some(u) if !behind.known => u,
-            Some(_) => return Err(Stop::Inapplicable),
-            None => behind,
-        };
-        if unit.dims.is_empty() && unit.factor.is_one() {
-            return Ok(Value::Expr(e));
-        }
-        // A letter before words is an article or a name, not a number of things.
-        if !unit.known && self.has_variable(e)? {
-            return Err(Stop::Inapplicable);
-        }
-        Ok(Value::Quantity(e, unit))
-    }
-
-    /// Digits with their base in words: `2516 (base 8)`.
-    fn in_base(&mut self, digits: Ex, lo: usize, hi: usize) -> Bounded<Option<Value>> {
-        let inside: Vec<usize> = (lo..hi)
-            .filter(|i| !matches!(self.tok(*i), Some(Tok::Open(_) | Tok::Close(_) | Tok::Minus)))
-            .collect();
-        let [word, number] = inside.as_slice() else { return Ok(None) };
-        if self.tok(*word) != Some(Tok::Word) || self.text_of(*word) != "base" {
-            return Ok(None);
-        }
-        let Some(base @ 2..=36) = self.integer(*number) else { return Ok(None) };
-        let node = self.p.based(digits.node, base)?;
-        Ok(Some(Value::Expr(Ex { node, ..digits })))
-    }
-
-    /// Mathematics behind leading words ("the area is 5").
-    fn behind_words(&mut self, lo: usize, hi: usize) -> Bounded<Value> {
-        let mut at = lo;
-        let mut negative = false;
-        while at < hi && self.tok(at) == Some(Tok::Word) {
-            let word = self.text_of(at);
-            if text::changes_meaning(&word) {
-                return Err(Stop::Inapplicable);
-            }
-            negative |= matches!(word.as_str(), "negative" | "minus");
-            at += 1;
-        }
-        if at >= hi {
-            return Err(Stop::Inapplicable);
-        }
-        let announces = text::announces(&self.text_of(at - 1)) || negative;
-        let words = if announces { String::new() } else { self.normal_text(lo, at) };
-        match self.value(at, hi)? {
-            Value::Text(_) | Value::Unread(_) | Value::Nothing => Err(Stop::Inapplicable),
-            Value::Expr(e) if negative => {
-                Ok(Value::Expr(Ex { node: self.p.arena.push(Node::Neg(e.node))?, ..e }))
-            }
-            Value::Quantity(e, u) if negative => {
-                Ok(Value::Quantity(Ex { node: self.p.arena.push(Node::Neg(e.node))?, ..e }, u))
-            }
-            _ if negative => Err(Stop::Inapplicable),
-            v if announces => Ok(v),
-            v => Ok(Value::Labelled(words, Box::new(v))),
-        }
     }
 
     /// The integer of a number token.

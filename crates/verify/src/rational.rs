@@ -130,7 +130,7 @@ impl Rat {
         }
         // A gcd of n words costs about n^2 word steps.
         let words = (bits / 64 + 1) as u32;
-        work.charge(20 + 4 * words * words)
+        work.charge(30 + 6 * words * words)
     }
 
     pub(crate) fn add(&self, other: &Rat, work: &mut Work) -> Bounded<Rat> {
@@ -237,7 +237,7 @@ impl Rat {
             return Err(Stop::Budget);
         }
         let words = (digits.len() / 16 + 1) as u32;
-        work.charge(20 + 4 * words * words)?;
+        work.charge(30 + 6 * words * words)?;
         let mantissa = BigInt::parse_bytes(digits, 10).ok_or(Stop::Inapplicable)?;
         let value = Rat::from_big(mantissa, BigInt::one());
         if exponent == 0 { Ok(value) } else { value.mul(&Rat::int(10).pow(exponent, work)?, work) }

@@ -104,6 +104,15 @@ impl Comparer<'_> {
                 if s.open == b'{' && s.items.len() > 1 {
                     return self.without_points(&s.items);
                 }
+                if s.open != b'{' {
+                    // Without an interval: what is left on either side of it.
+                    let Some(hole) = self.real_set(holes)? else { return Ok(None) };
+                    let [Piece { low: End::At(l, a), high: End::At(h, b) }] = hole.pieces[..] else {
+                        return Ok(None);
+                    };
+                    let below = Piece { low: End::Open(false), high: End::At(l, !a) };
+                    return Ok(plain(vec![below, Piece { low: End::At(h, !b), high: End::Open(false) }]));
+                }
                 if s.open == b'{'
                     && s.items.len() == 1
                     && let Value::Expr(e) = &s.items[0]
@@ -174,18 +183,21 @@ impl Comparer<'_> {
     fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut variable = None;
+        let mut intervals = false;
         for item in &s.items {
-            if !matches!(item, Value::Relation(..)) {
+            let interval = matches!(item, Value::Seq(s) if s.open != 0);
+            if !matches!(item, Value::Relation(..)) && !interval {
                 return Ok(None);
             }
             let Some(set) = self.real_set(item)? else { return Ok(None) };
+            intervals |= interval;
             if variable.is_some() && variable != set.variable {
                 return Ok(None);
             }
             variable = set.variable;
             pieces.extend(set.pieces);
         }
-        if !s.or {
+        if !s.or && !intervals {
             // Two half-lines that face each other.
             match pieces.as_slice() {
                 [
@@ -204,7 +216,7 @@ impl Comparer<'_> {
                 _ => {}
             }
         }
-        Ok(Some(RealSet { pieces, variable, inequality: true }))
+        Ok(Some(RealSet { pieces, variable, inequality: !intervals }))
     }
 
     /// Whether the low end is below the high end, so that the two half-lines overlap in an interval.

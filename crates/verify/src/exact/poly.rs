@@ -50,7 +50,7 @@ impl Poly {
 
     pub(crate) fn add(&self, other: &Poly, work: &mut Work) -> Bounded<Poly> {
         let (a, b) = (&self.0, &other.0);
-        work.charge((a.len() + b.len()) as u32)?;
+        work.charge(2 * (a.len() + b.len()) as u32)?;
         let mut sum = Vec::with_capacity(a.len() + b.len());
         let (mut i, mut j) = (0, 0);
         while i < a.len() || j < b.len() {
@@ -103,7 +103,7 @@ impl Poly {
         if count > 8 * MAX_TERMS {
             return Err(Stop::Budget);
         }
-        work.charge(4 * count as u32 + 2)?;
+        work.charge(6 * count as u32 + 2)?;
         let mut terms = Vec::with_capacity(count);
         for (m, c) in &self.0 {
             for (n, d) in &other.0 {
@@ -150,7 +150,7 @@ fn reduce(terms: Vec<(Mono, Rat)>, squares: &[Option<Poly>], work: &mut Work) ->
     let mut done: Vec<(Mono, Rat)> = Vec::with_capacity(terms.len());
     let mut stack = terms;
     while let Some((m, c)) = stack.pop() {
-        work.charge(1)?;
+        work.charge(2)?;
         let hit = squares.iter().enumerate().find(|(g, s)| s.is_some() && (m >> (8 * g)) & 0xff >= 2);
         match hit {
             Some((g, Some(square))) => {
@@ -165,7 +165,7 @@ fn reduce(terms: Vec<(Mono, Rat)>, squares: &[Option<Poly>], work: &mut Work) ->
             _ => done.push((m, c)),
         }
     }
-    work.charge(4 * done.len() as u32)?;
+    work.charge(6 * done.len() as u32)?;
     done.sort_unstable_by_key(|t| std::cmp::Reverse(t.0));
     let mut merged: Vec<(Mono, Rat)> = Vec::with_capacity(done.len());
     for (m, c) in done {

@@ -89,6 +89,12 @@ impl Reader<'_> {
         if let Some(v) = self.reversed_interval(lo, hi)? {
             return Ok(Some(v));
         }
+        if let (Some(Tok::Var(name)), Some(Tok::Open(b'('))) = (self.tok(lo), self.tok(lo + 1))
+            && symbols::latin(name).is_some_and(|l| l.is_ascii_uppercase())
+            && self.closing(lo + 1, hi) == Some(hi - 1)
+        {
+            return self.named_tuple(name, lo + 1, hi);
+        }
         let Some(Tok::Open(open)) = self.tok(lo) else { return Ok(None) };
         if matches!(open, b'f' | b'c') || self.closing(lo, hi) != Some(hi - 1) {
             return Ok(None);
@@ -130,6 +136,19 @@ impl Reader<'_> {
             return Ok(Some(m));
         }
         Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
+    }
+
+    /// A point with its name, `P(3,-2)`; but `C(n,k)` counts combinations.
+    fn named_tuple(&mut self, name: u32, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let Some(Value::Seq(s)) = self.bracketed(lo, hi)? else { return Ok(None) };
+        if s.items.len() < 2 {
+            return Ok(None);
+        }
+        if let (Some(b'C'), [Value::Expr(n), Value::Expr(k)]) = (symbols::latin(name), s.items.as_slice()) {
+            return Ok(Some(Value::Expr(Ex::plain(self.p.arena.push(Node::Binom(n.node, k.node))?))));
+        }
+        let label = self.p.arena.push(Node::Var(name))?;
+        Ok(Some(Value::Assign(Ex::plain(label), Box::new(Value::Seq(s)))))
     }
 
     pub(super) fn reversed_interval(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {

@@ -129,6 +129,8 @@ impl Reader<'_> {
 
 /// Phrases with a mathematical meaning; other words are text.
 fn meaning(text: &str) -> Option<Value> {
+    let text = text.strip_prefix("it is ").unwrap_or(text);
+    let text = text.strip_prefix("a ").or_else(|| text.strip_prefix("an ")).unwrap_or(text);
     let trimmed = text
         .strip_prefix("the ")
         .or_else(|| text.strip_prefix("there are "))
