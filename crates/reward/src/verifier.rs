@@ -1,0 +1,67 @@
+//! The verifier as a reward: 1 for the reference answer, 0 for another one or none.
+
+use gft_verify::{ExtractOptions, Kind, Outcome, Policy, grade};
+use rayon::prelude::*;
+
+use crate::{Candidate, Reward, Score};
+
+/// 1 where the completion's answer equals the row's reference answer, else 0.
+#[derive(Debug, Clone, Default)]
+pub struct Verifier {
+    /// Where an answer may stand in a completion.
+    pub extract: ExtractOptions,
+    /// What counts as equal.
+    pub policy: Policy,
+}
+
+impl Verifier {
+    /// The score of one completion against a reference answer.
+    pub fn grade(&self, text: &str, gold: &str) -> Score {
+        let found = grade(text, gold, &self.extract, &self.policy);
+        match found.verdict.outcome {
+            Outcome::Equal(_) => Score::Value(1.0),
+            Outcome::Budget => Score::TimedOut,
+            // A reference that cannot be read proves nothing against an answer that is written otherwise.
+            Outcome::Unparsed if found.extracted.is_some() && matches!(found.verdict.how.gold, Kind::Unread | Kind::Nothing) => {
+                Score::Unscorable
+            }
+            Outcome::NotEqual | Outcome::Unparsed => Score::Value(0.0),
+        }
+    }
+}
+
+impl Reward for Verifier {
+    fn name(&self) -> &str {
+        "verifier"
+    }
+
+    fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score> {
+        let one = |candidate: &Candidate<'_>| match candidate.row.gold.as_deref() {
+            Some(gold) if !gold.trim().is_empty() => self.grade(candidate.text, gold),
+            _ => Score::Unscorable,
+        };
+        candidates.par_iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn right_wrong_and_none() {
+        let verifier = Verifier::default();
+        assert_eq!(verifier.grade("so\nA: 18", "18"), Score::Value(1.0));
+        assert_eq!(verifier.grade("so \\boxed{18.0}", "18"), Score::Value(1.0));
+        assert_eq!(verifier.grade("so\nA: 19", "18"), Score::Value(0.0));
+        assert_eq!(verifier.grade("no idea", "18"), Score::Value(0.0));
+        assert_eq!(verifier.grade("", "18"), Score::Value(0.0));
+    }
+
+    #[test]
+    fn a_spent_budget_is_no_zero() {
+        let mut verifier = Verifier::default();
+        verifier.policy.work = 1;
+        assert_eq!(verifier.grade("\\boxed{\\frac{1}{3}+\\sqrt{2}}", "\\frac{2}{6}+\\sqrt{2}"), Score::TimedOut);
+    }
+}

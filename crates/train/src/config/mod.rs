@@ -1,0 +1,19 @@
+//! The configuration of a run: one TOML file and flags, every value with the place that it comes from.
+//!
+//! Layers, the later over the earlier: defaults, the method's own, the file, its stage, flags. Unknown names are
+//! errors with the nearest known one.
+
+mod file;
+mod method;
+mod presets;
+mod resolve;
+mod settings;
+mod value;
+
+pub use file::{ConfigFile, Values, find_key};
+pub use method::build_method;
+pub(crate) use method::{composition, uses_groups, uses_rewards};
+pub(crate) use resolve::decides;
+pub use resolve::{Origin, Resolved, Stage, flag_values, load, resolve};
+pub use settings::{KEYS, RUN_KEYS, Settings};
+pub use value::Key;

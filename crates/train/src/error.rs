@@ -1,0 +1,152 @@
+//! Why a run cannot start, go on or be saved: each with the place, the value and what to do.
+
+use std::path::PathBuf;
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot read the configuration: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// A name that is not known.
+    #[error("unknown setting `{name}`{}", nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_else(|| "; `gft plan` lists all settings".into()))]
+    Unknown {
+        /// What was given.
+        name: String,
+        /// The known name that is most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong type.
+    #[error("`{key}` = {value} is not {expected}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// The type in words.
+        expected: &'static str,
+    },
+    /// A setting is given by two of its names with different values.
+    #[error("{}: `{key}` is given twice, the second time as `{alias}`: {values}", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The setting.
+        key: &'static str,
+        /// The other name.
+        alias: String,
+        /// Both values.
+        values: String,
+    },
+    /// Values that contradict each other or the method.
+    #[error("{0}")]
+    Contradiction(String),
+    /// A setting without which nothing can be done.
+    #[error("`{key}` is not set: {help}")]
+    Required {
+        /// The setting.
+        key: &'static str,
+        /// How to give it.
+        help: &'static str,
+    },
+}
+
+/// What ends a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] gft_data::DataError),
+    /// No row is left to train on.
+    #[error("{0}")]
+    Rows(String),
+    /// The model or the engine.
+    #[error(transparent)]
+    Model(#[from] gft_model::ModelError),
+    /// Numbers that the objective refuses.
+    #[error("step {step}: {error}")]
+    Objective {
+        /// The step.
+        step: u64,
+        /// What it refuses.
+        error: gft_objective::Error,
+    },
+    /// The rewards.
+    #[error(transparent)]
+    Reward(#[from] gft_reward::Error),
+    /// A file that cannot be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A saved state that cannot be continued.
+    #[error("{}: cannot resume: {reason}", path.display())]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why and what to do.
+        reason: String,
+    },
+    /// A checkpoint that cannot be written or trusted.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// Too many updates in a row were refused.
+    #[error(
+        "stopped after {skipped} refused updates in a row, the last because {reason}; weights are those of the last \
+         accepted update, the batch is in {}: lower the learning rate, or look at these rows",
+        dump.display()
+    )]
+    Aborted {
+        /// Refusals in a row.
+        skipped: u32,
+        /// Why the last was refused.
+        reason: String,
+        /// The file with the batch.
+        dump: PathBuf,
+    },
+    /// The user asked to stop; the state before the step that was under way is intact.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Wraps an I/O error with the path it concerns.
+    pub fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
+}
+
+impl From<gft_rollout::Error> for Error {
+    fn from(error: gft_rollout::Error) -> Self {
+        match error {
+            gft_rollout::Error::Data(error) => Error::Data(error),
+            gft_rollout::Error::Model(error) => Error::Model(error),
+            gft_rollout::Error::Interrupted => Error::Interrupted,
+        }
+    }
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,31 @@
+//! The training step and its loop.
+//!
+//! [`step`](Trainer::step) is the whole method, top to bottom; [`train`] is the loop around it. Settings come from
+//! [`config`], what a stage works with is put together in `setup`, and what happened is a [`Metrics`] line.
+
+mod checkpoint;
+mod collect;
+pub mod config;
+mod error;
+mod evaluate;
+mod files;
+mod metrics;
+mod optimizer_file;
+mod passes;
+mod report;
+mod rows;
+mod run;
+pub mod setup;
+mod state;
+mod step;
+mod trainer;
+
+pub use checkpoint::Checkpoints;
+pub use error::{ConfigError, Error, Result};
+pub use evaluate::{Evaluated, evaluate};
+pub use metrics::{EvalMetrics, Metrics, Place, Times};
+pub use report::{CompletionLine, GroupReport, Phase, RolloutReport, StepReport, UpdateReport};
+pub use rows::{Needs, Rows, Survey};
+pub use run::{Begin, Finished, StageInfo, Watch, train};
+pub use state::{GuardState, OrderState, RunState};
+pub use trainer::{RejectedExpert, Trainer};
