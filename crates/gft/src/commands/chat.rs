@@ -50,12 +50,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         args.verbosity.note(warning);
     }
     if encoder.template().is_plain() && encoder.template().origin().starts_with("built-in") {
-        args.verbosity.note("no chat template in the model folder: turns are written plainly, one below the other");
+        args.verbosity
+            .note("no chat template in the model folder: turns are written plainly, one below the other");
     }
     let policy: Policy<Cpu> = folder.load(Cpu::new())?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() {
-        args.verbosity.note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
+        args.verbosity
+            .note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
     }
     Chat {
         generator: Generator::new(&policy),
@@ -158,7 +160,8 @@ impl Chat<'_> {
 
 /// A word with a slash before it; a line that goes on (`/2 is what?`) is for the model.
 fn is_command(line: &str) -> bool {
-    line.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
+    line.strip_prefix('/')
+        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
 }
 
 /// Writes an answer as it comes.
@@ -244,7 +247,8 @@ impl Lines {
             Self::Pipe => {
                 let mut line = String::new();
                 let read = stdin().lock().read_line(&mut line);
-                let count = read.map_err(|error| Failure::data(format!("stdin: cannot read a line: {error}")))?;
+                let count =
+                    read.map_err(|error| Failure::data(format!("stdin: cannot read a line: {error}")))?;
                 let text = line.strip_suffix('\n').unwrap_or(&line);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 Ok((count > 0).then(|| text.to_owned()))

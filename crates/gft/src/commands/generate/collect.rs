@@ -165,7 +165,9 @@ impl<'a> Collector<'a> {
             )));
         }
         let (mut text, mut stop) = (self.tokenizer.map(|_| String::new()), None);
-        if let Some(Writing { stream, mut stops, text: mut written }) = self.writing.remove(&(*request, *sample)) {
+        if let Some(Writing { stream, mut stops, text: mut written }) =
+            self.writing.remove(&(*request, *sample))
+        {
             let mut rest = stops.push(&stream.finish()?);
             stop = stops.found().map(str::to_owned);
             rest.push_str(&stops.finish());
