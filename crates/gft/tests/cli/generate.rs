@@ -43,6 +43,8 @@ fn completions_do_not_depend_on_the_batch_nor_on_threads() {
         }
     }
     assert_eq!(rows[3]["prompt_ids"], json!([5, 6, 7]));
+    let twice = gft(dir.path(), &ARGS, &"{\"input_ids\": [5, 6, 7]}\n".repeat(2)).ok().rows();
+    assert_ne!(twice[0]["completions"], twice[1]["completions"], "two rows have the same random numbers");
     assert!(rows[0]["prompt"] == "Natalia sold clips" && rows[0]["prompt_ids"].is_array());
 }
 
@@ -117,6 +119,27 @@ fn defaults_come_from_the_generation_config() {
     let wrong = with(json!({"top_p": 1.5}), &[]);
     assert_eq!(wrong.code, Some(3));
     assert!(wrong.stderr.contains("`top_p` is 1.5; it must be above 0 and at most 1"), "{}", wrong.stderr);
+}
+
+#[test]
+fn an_answer_ends_at_the_ids_of_the_generation_config() {
+    let dir = with_model(&[]);
+    let even: Vec<u64> = (0..300).step_by(2).collect();
+    let config = json!({ "eos_token_id": even });
+    fs::write(dir.path().join("m/generation_config.json"), config.to_string()).unwrap();
+    let run = |more: &[&str]| gft(dir.path(), &[&ARGS[..], more].concat(), PROMPTS).ok().rows();
+    let mut lengths = Vec::new();
+    for row in run(&[]) {
+        for completion in row["completions"].as_array().unwrap() {
+            let tokens: Vec<u64> =
+                completion["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+            assert_eq!(tokens.iter().position(|id| even.contains(id)), Some(tokens.len() - 1), "{tokens:?}");
+            assert_eq!(completion["finish"], "stop");
+            lengths.push(tokens.len());
+        }
+    }
+    assert!(lengths.iter().any(|&n| n > 1), "{lengths:?}");
+    assert!(run(&["--ignore-eos"]).iter().all(|row| row["completions"][0]["finish"] == "length"));
 }
 
 #[test]
