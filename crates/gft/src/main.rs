@@ -20,7 +20,7 @@ use failure::Failure;
 
 /// Group fine-tuning for language models.
 #[derive(Parser)]
-#[command(name = "gft", version, about, max_term_width = 110)]
+#[command(name = "gft", version, about, max_term_width = 110, args_override_self = true)]
 struct Cli {
     /// Threads to compute with [default: all cores].
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

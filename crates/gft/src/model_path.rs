@@ -39,7 +39,9 @@ fn absent(path: &Path) -> String {
     }
     match nearest(path) {
         Some(near) => format!("{shown}: no such folder; did you mean {}?", near.display()),
-        None => format!("{shown}: no such folder; --model takes a folder with config.json and model.safetensors"),
+        None => {
+            format!("{shown}: no such folder; --model takes a folder with config.json and model.safetensors")
+        }
     }
 }
 
@@ -156,7 +158,8 @@ fn no_config(path: &Path) -> String {
     if names.is_empty() {
         return "it is empty".into();
     }
-    "it has no config.json; a model folder has config.json, model.safetensors and, for text, tokenizer.json".into()
+    "it has no config.json; a model folder has config.json, model.safetensors and, for text, tokenizer.json"
+        .into()
 }
 
 fn adapter(path: &Path) -> String {

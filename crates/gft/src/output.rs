@@ -1,6 +1,6 @@
 //! Standard output, a line at a time: whole lines only, flushed at once, and a quiet end when nobody reads any more.
 
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 use std::process::exit;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -22,6 +22,16 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     text.push('\n');
     write(&text);
     Ok(())
+}
+
+/// Writes what a model has written. To a terminal it goes without control characters: they could do anything there.
+pub fn text(text: &str) {
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if stdout().is_terminal() && text.contains(control) {
+        write(&text.replace(control, "\u{FFFD}"));
+    } else {
+        write(text);
+    }
 }
 
 /// Writes text. When the reader is gone (`| head`) the process ends well, and when the disk is full it ends as failed:

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use gft_data::{
-    Completion, DataError, Date, Encode, EncodeOptions, Encoder, Message, Presentation, Prompt, RenderOptions, Row,
-    Tokenizer,
+    Completion, DataError, Date, Encode, EncodeOptions, Encoder, Message, Presentation, Prompt,
+    RenderOptions, Row, Tokenizer,
 };
 use serde_json::{Map, Value};
 
@@ -28,9 +28,16 @@ pub enum Present {
 
 /// Arguments about prompts.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Prompts")]
 pub struct PromptArgs {
     /// How prompts are presented to the model.
-    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|chat|verbatim")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        value_name = "auto|chat|verbatim"
+    )]
     presentation: Present,
     #[command(flatten)]
     template: TemplateArgs,
@@ -38,6 +45,7 @@ pub struct PromptArgs {
 
 /// Arguments about the chat template.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Prompts")]
 pub struct TemplateArgs {
     /// System message for conversations that bring none.
     #[arg(long, value_name = "TEXT")]
@@ -192,7 +200,15 @@ pub fn conversation(messages: &[Message]) -> Row {
 }
 
 fn row_of(id: &str, prompt: Prompt, columns: Map<String, Value>) -> Row {
-    Row { id: id.into(), prompt, solution: None, gold: None, expert: Vec::new(), teachers: Vec::new(), columns }
+    Row {
+        id: id.into(),
+        prompt,
+        solution: None,
+        gold: None,
+        expert: Vec::new(),
+        teachers: Vec::new(),
+        columns,
+    }
 }
 
 /// The prompt of an input row, and its completion where `complete` asks for one.
@@ -231,8 +247,11 @@ pub fn read_row(input: &InputRow, complete: bool) -> Result<Row, Failure> {
 }
 
 fn no_prompt(input: &InputRow, complete: bool) -> Failure {
-    let wanted = if complete { "`input_ids`, or `prompt` and `completion`" } else { "`prompt` or `input_ids`" };
-    let hint = match ["question", "problem", "instruction", "query"].iter().find(|key| input.object.contains_key(**key))
+    let wanted =
+        if complete { "`input_ids`, or `prompt` and `completion`" } else { "`prompt` or `input_ids`" };
+    let hint = match ["question", "problem", "instruction", "query"]
+        .iter()
+        .find(|key| input.object.contains_key(**key))
     {
         Some(key) if !complete => format!("; jq -c '. + {{prompt: .{key}}}' makes the question a prompt"),
         _ => String::new(),
@@ -266,7 +285,9 @@ fn messages(input: &InputRow, key: &str, value: &Value) -> Result<Vec<Message>, 
     list.iter()
         .enumerate()
         .map(|(index, value)| match value {
-            Value::Object(object) if object.get("role").is_some_and(Value::is_string) => Ok(Message(object.clone())),
+            Value::Object(object) if object.get("role").is_some_and(Value::is_string) => {
+                Ok(Message(object.clone()))
+            }
             other => Err(input.failure(&format!(
                 "message {index} of `{key}` must be an object with `role` and `content`, found {}",
                 shortened(other)
@@ -283,12 +304,16 @@ fn shortened(value: &Value) -> String {
     }
 }
 
-/// The tokenizer of a model folder.
+/// The tokenizer of a model folder, for text.
 ///
 /// # Errors
-/// As [`Tokenizer::load`].
+/// As [`Tokenizer::load`]; where there is none, with what goes without.
 pub fn tokenizer(folder: &Path) -> Result<Arc<Tokenizer>, Failure> {
-    Ok(Arc::new(Tokenizer::load(folder)?))
+    let found = folder.join("tokenizer.json").is_file();
+    Tokenizer::load(folder).map(Arc::new).map_err(|error| match found {
+        true => error.into(),
+        false => Failure::data(format!("{error}; token ids (`input_ids`) need none")),
+    })
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ impl InputRow {
         };
         let wrong = |found: &str| {
             let last = vocab.saturating_sub(1);
-            self.failure(&format!("`{key}` must be a list of token ids (whole numbers from 0 to {last}){found}"))
+            self.failure(&format!(
+                "`{key}` must be a list of token ids (whole numbers from 0 to {last}){found}"
+            ))
         };
         let Value::Array(list) = value else { return Err(wrong(&format!(", not {}", kind(value)))) };
         if list.is_empty() {
@@ -34,7 +36,8 @@ impl InputRow {
         }
         let ids = list.iter().enumerate().map(|(index, value)| {
             let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-            id.filter(|&id| (id as usize) < vocab).ok_or_else(|| wrong(&format!("; index {index} is {value}")))
+            id.filter(|&id| (id as usize) < vocab)
+                .ok_or_else(|| wrong(&format!("; index {index} is {value}")))
         });
         ids.collect::<Result<Vec<u32>, Failure>>().map(Some)
     }
@@ -84,7 +87,9 @@ pub fn read(path: Option<&Path>, example: &str) -> Result<Vec<InputRow>, Failure
         rows.push(InputRow { place, object });
     }
     if rows.is_empty() {
-        return Err(Failure::data(format!("{name}: no rows; expected one JSON object a line, such as {example}")));
+        return Err(Failure::data(format!(
+            "{name}: no rows; expected one JSON object a line, such as {example}"
+        )));
     }
     Ok(rows)
 }
@@ -93,7 +98,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| Failure::data(format!("{}: cannot read: {error}", path.display()));
     let mut bytes = Vec::new();
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.starts_with(b"PAR1") || bytes.starts_with(&[0x1F, 0x8B]) || bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) {
+    if bytes.starts_with(b"PAR1")
+        || bytes.starts_with(&[0x1F, 0x8B])
+        || bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD])
+    {
         return Err(Failure::data(format!(
             "{}: a Parquet or compressed file; rows are read as JSON, one object a line",
             path.display()
@@ -123,7 +131,7 @@ fn parse(line: &[u8]) -> Result<Map<String, Value>, String> {
         Err(error) if error.is_eof() => {
             Err("an incomplete JSON object; a row must stand on one line (jq -c . makes it so)".into())
         }
-        Err(error) => Err(format!("not JSON: {}", without_line(&error))),
+        Err(error) => Err(format!("not JSON: {}; a row is a JSON object on one line", without_line(&error))),
     }
 }
 

@@ -51,7 +51,9 @@ fn number(name: &str, text: &str) -> Result<f32, String> {
 fn in_range(name: &str, x: f32) -> Result<f32, String> {
     let (fits, range) = match name {
         "temperature" => (x.is_finite() && x >= 0.0, "at least 0"),
-        "top_k" => (x.fract() == 0.0 && (-1.0..=16_777_216.0).contains(&x), "a whole number, 0 for all tokens"),
+        "top_k" => {
+            (x.fract() == 0.0 && (-1.0..=16_777_216.0).contains(&x), "a whole number, 0 for all tokens")
+        }
         "top_p" => (x > 0.0 && x <= 1.0, "above 0 and at most 1"),
         "min_p" => ((0.0..=1.0).contains(&x), "between 0 and 1"),
         _ => (x.is_finite() && x > 0.0, "above 0"),
@@ -187,7 +189,8 @@ impl SamplingArgs {
             Ok(value)
         };
         // A model that says that it does not sample is greedy unless told otherwise.
-        let greedy = self.temperature.is_none() && config.values.get("do_sample") == Some(&Value::Bool(false));
+        let greedy =
+            self.temperature.is_none() && config.values.get("do_sample") == Some(&Value::Bool(false));
         let temperature = pick("temperature", self.temperature.or(greedy.then_some(0.0)), 1.0)?;
         let top_k = pick("top_k", self.top_k, 0.0)?;
         let sampling = Sampling {

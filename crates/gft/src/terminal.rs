@@ -8,6 +8,7 @@ use crate::failure::Failure;
 
 /// How much a command says on standard error.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Messages")]
 pub struct Verbosity {
     /// Say what was read from where: defaults, template, ids that end an answer.
     #[arg(short, long, conflicts_with = "quiet")]

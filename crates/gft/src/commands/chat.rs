@@ -18,9 +18,6 @@ use crate::stops::StopStrings;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output};
 
-/// Plain, and bold for terminals with colour.
-const PROMPT: (&str, &str) = ("> ", "\x1b[1m>\x1b[0m ");
-
 /// Arguments of `gft chat`.
 #[derive(ClapArgs)]
 #[command(after_help = "/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer.\n\
@@ -50,12 +47,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         args.verbosity.note(warning);
     }
     if encoder.template().is_plain() && encoder.template().origin().starts_with("built-in") {
-        args.verbosity.note("no chat template in the model folder: turns are written plainly, one below the other");
+        args.verbosity
+            .note("no chat template in the model folder: turns are written plainly, one below the other");
     }
     let policy: Policy<Cpu> = folder.load(Cpu::new())?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() {
-        args.verbosity.note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
+        args.verbosity
+            .note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
     }
     Chat {
         generator: Generator::new(&policy),
@@ -158,7 +157,8 @@ impl Chat<'_> {
 
 /// A word with a slash before it; a line that goes on (`/2 is what?`) is for the model.
 fn is_command(line: &str) -> bool {
-    line.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
+    line.strip_prefix('/')
+        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
 }
 
 /// Writes an answer as it comes.
@@ -172,7 +172,7 @@ struct Speaker<'a> {
 
 impl Speaker<'_> {
     fn say(&mut self, text: &str) {
-        output::write(text);
+        output::text(text);
         self.text.push_str(text);
     }
 
@@ -184,7 +184,7 @@ impl Speaker<'_> {
         }
         let mut rest = stops.push(&stream.finish()?);
         rest.push_str(&stops.finish());
-        output::write(&format!("{rest}\n"));
+        output::text(&format!("{rest}\n"));
         text.push_str(&rest);
         let broken = done.iter().flat_map(|completion| &completion.logprobs).any(|x| !x.is_finite());
         if broken {
@@ -244,20 +244,31 @@ impl Lines {
             Self::Pipe => {
                 let mut line = String::new();
                 let read = stdin().lock().read_line(&mut line);
-                let count = read.map_err(|error| Failure::data(format!("stdin: cannot read a line: {error}")))?;
+                let count =
+                    read.map_err(|error| Failure::data(format!("stdin: cannot read a line: {error}")))?;
                 let text = line.strip_suffix('\n').unwrap_or(&line);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 Ok((count > 0).then(|| text.to_owned()))
             }
-            Self::Terminal(editor) => match editor.readline(&PROMPT) {
-                Ok(line) => {
-                    let _ = editor.add_history_entry(line.as_str());
-                    Ok(Some(line))
-                }
-                Err(ReadlineError::Eof) => Ok(None),
-                Err(ReadlineError::Interrupted) => Err(Failure::Interrupted),
-                Err(error) => Err(Failure::Run(format!("the terminal: {error}"))),
-            },
+            Self::Terminal(editor) => read_line(editor),
         }
     }
+}
+
+/// A line from the terminal. One Ctrl-C may be meant for the answer that has just ended; a second one leaves.
+fn read_line(editor: &mut DefaultEditor) -> Result<Option<String>, Failure> {
+    for again in [false, true] {
+        match editor.readline("> ") {
+            Ok(line) => {
+                // Only an overfull history fails, and the line is still a line.
+                let _ = editor.add_history_entry(line.as_str());
+                return Ok(Some(line));
+            }
+            Err(ReadlineError::Eof) => return Ok(None),
+            Err(ReadlineError::Interrupted) if !again => eprintln!("(Ctrl-C again or Ctrl-D leaves)"),
+            Err(ReadlineError::Interrupted) => break,
+            Err(error) => return Err(Failure::Run(format!("the terminal: {error}"))),
+        }
+    }
+    Err(Failure::Interrupted)
 }

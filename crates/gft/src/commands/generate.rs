@@ -25,11 +25,13 @@ const EXAMPLE: &str = r#"{"prompt": "1+1="} or {"input_ids": [1, 2, 3]}"#;
 
 /// Arguments of `gft generate`.
 #[derive(ClapArgs)]
-#[command(after_help = "Rows: {\"prompt\"} as text or messages, {\"messages\"}, or {\"input_ids\"}, for which no tokenizer \
+#[command(
+    after_help = "Rows: {\"prompt\"} as text or messages, {\"messages\"}, or {\"input_ids\"}, for which no tokenizer \
                         is needed.\nOut: the row with `prompt_ids` and `completions`, each with `text`, `tokens`, \
                         `logprobs` (under the model at the temperature), `sampling_logprobs` (under the distribution \
                         drawn from) and `finish` (stop, length, context).\n\
-                        The random numbers of a sample depend on the seed, the row's number and the sample's number alone.")]
+                        The random numbers of a sample depend on the seed, the row's number and the sample's number alone."
+)]
 pub struct Args {
     /// Model folder.
     #[arg(long, value_name = "DIR")]

@@ -135,7 +135,9 @@ fn check_sizes(args: &Args) -> Result<(), Failure> {
     }
     let dim = head_dim.unwrap_or(hidden / heads);
     if dim % 2 != 0 {
-        return Err(Failure::usage(format!("a head is {dim} wide; rotary positions need an even width (--head-dim)")));
+        return Err(Failure::usage(format!(
+            "a head is {dim} wide; rotary positions need an even width (--head-dim)"
+        )));
     }
     if !(args.rope_theta.is_finite() && args.rope_theta > 0.0) {
         return Err(Failure::usage(format!("--rope-theta {} must be above 0", args.rope_theta)));
@@ -145,7 +147,10 @@ fn check_sizes(args: &Args) -> Result<(), Failure> {
 
 fn check_target(out: &Path, force: bool) -> Result<(), Failure> {
     if out.is_file() {
-        return Err(Failure::usage(format!("{}: a file of that name exists; OUT is a folder", out.display())));
+        return Err(Failure::usage(format!(
+            "{}: a file of that name exists; OUT is a folder",
+            out.display()
+        )));
     }
     let count = fs::read_dir(out).map_or(0, |entries| entries.count());
     if count > 0 && !force {
@@ -257,10 +262,10 @@ fn in_words(args: &Args, new: &NewModel, tokens: &Vocabulary, written: &Written)
     let out = args.out.display();
     let tied = if new.tied { "tied" } else { "untied" };
     let mut text = format!(
-        "{out}: {} {}, {:.1} MB of {}\n  {} layers, hidden {}, {} heads / {} kv, ffn {}, {} positions, {tied} embedding\n",
+        "{out}: {} with {}, {} of {}\n  {} layers, hidden {}, {} heads / {} kv, ffn {}, {} positions, {tied} embedding\n",
         new.config()["model_type"].as_str().unwrap_or_default(),
         millions(written.parameters),
-        written.weight_bytes as f64 / 1e6,
+        bytes(written.weight_bytes),
         new.dtype.config_name(),
         new.layers,
         new.hidden,
@@ -274,14 +279,22 @@ fn in_words(args: &Args, new: &NewModel, tokens: &Vocabulary, written: &Written)
     } else {
         let ratio = tokens.text_bytes as f64 / tokens.text_tokens.max(1) as f64;
         text.push_str(&format!(
-            "  tokenizer: {} tokens from {:.2} MB of text ({ratio:.1} bytes a token), chat template {}\n\
+            "  tokenizer: {} tokens from {} of text ({ratio:.1} bytes a token), chat template {}\n\
              try: gft generate --model {out} --prompt \"...\"\n",
             tokens.rows,
-            tokens.text_bytes as f64 / 1e6,
+            bytes(tokens.text_bytes as u64),
             args.chat_template.as_deref().unwrap_or("none (plain)"),
         ));
     }
     text
+}
+
+fn bytes(count: u64) -> String {
+    match count as f64 {
+        n if n >= 1e9 => format!("{:.2} GB", n / 1e9),
+        n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
+        n => format!("{:.1} kB", n / 1e3),
+    }
 }
 
 fn millions(parameters: usize) -> String {
@@ -301,10 +314,15 @@ impl Partial {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let failed = |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", parent.display()));
+        let failed =
+            |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", parent.display()));
         fs::create_dir_all(parent).map_err(failed)?;
         let name = out.file_name().unwrap_or_default().to_string_lossy();
-        tempfile::Builder::new().prefix(&format!(".{name}.partial-")).tempdir_in(parent).map(Self).map_err(failed)
+        tempfile::Builder::new()
+            .prefix(&format!(".{name}.partial-"))
+            .tempdir_in(parent)
+            .map(Self)
+            .map_err(failed)
     }
 
     fn path(&self) -> &Path {
@@ -313,15 +331,21 @@ impl Partial {
 
     /// Puts the files where they belong. A folder that has a model loses its weights and gets these files.
     fn replace(self, out: &Path) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", out.display()));
+        let failed =
+            |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", out.display()));
         fs::create_dir_all(out).map_err(failed)?;
         for entry in fs::read_dir(out).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let stale = name.ends_with(".safetensors")
                 || name.ends_with(".safetensors.index.json")
-                || ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
-                    .contains(&name.as_str());
+                || [
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "special_tokens_map.json",
+                    "chat_template.jinja",
+                ]
+                .contains(&name.as_str());
             if stale {
                 fs::remove_file(&path).map_err(failed)?;
             }

@@ -19,10 +19,12 @@ const EXAMPLE: &str = r#"{"input_ids": [1, 2, 3]} or {"prompt": "1+1=", "complet
 
 /// Arguments of `gft logprobs`.
 #[derive(ClapArgs)]
-#[command(after_help = "Rows: {\"input_ids\": [...]}, for which no tokenizer is needed; or {\"prompt\", \"completion\"} \
+#[command(
+    after_help = "Rows: {\"input_ids\": [...]}, for which no tokenizer is needed; or {\"prompt\", \"completion\"} \
                         as text (which goes on as it stands) or messages (through the chat template); or {\"messages\"}.\n\
                         Out: the row with `input_ids`, `logprobs` (null for the first token) and, for a completion, \
-                        `completion_start`.")]
+                        `completion_start`."
+)]
 pub struct Args {
     /// Model folder.
     #[arg(long, value_name = "DIR")]
@@ -164,7 +166,12 @@ fn read_rows(args: &Args, vocab: usize) -> Result<Vec<Scored>, Failure> {
                 (ids, Some(start))
             }
         };
-        scored.push(Scored { object: without_results(input.object), place: input.place, ids, completion_start });
+        scored.push(Scored {
+            object: without_results(input.object),
+            place: input.place,
+            ids,
+            completion_start,
+        });
     }
     if let Some(encoder) = &encoder {
         args.verbosity.detail(&encoder.description());

@@ -151,7 +151,7 @@ impl<'a> Collector<'a> {
         writing.text.push_str(&text);
         let stopped = writing.stops.found().is_some();
         if at_once {
-            output::write(&text);
+            output::text(&text);
         }
         Ok(stopped)
     }
@@ -165,12 +165,14 @@ impl<'a> Collector<'a> {
             )));
         }
         let (mut text, mut stop) = (self.tokenizer.map(|_| String::new()), None);
-        if let Some(Writing { stream, mut stops, text: mut written }) = self.writing.remove(&(*request, *sample)) {
+        if let Some(Writing { stream, mut stops, text: mut written }) =
+            self.writing.remove(&(*request, *sample))
+        {
             let mut rest = stops.push(&stream.finish()?);
             stop = stops.found().map(str::to_owned);
             rest.push_str(&stops.finish());
             if self.shows_at_once() {
-                output::write(&rest);
+                output::text(&rest);
             }
             written.push_str(&rest);
             text = Some(written);
@@ -216,11 +218,11 @@ impl<'a> Collector<'a> {
 
     fn write_text(&self, completions: &[Done]) {
         if self.shows_at_once() {
-            return output::write("\n");
+            return output::text("\n");
         }
         for (index, done) in completions.iter().enumerate() {
             let text = done.text.as_deref().unwrap_or_default();
-            output::write(&format!("--- {} of {} ({})\n{text}\n", index + 1, self.samples, done.finish));
+            output::text(&format!("--- {} of {} ({})\n{text}\n", index + 1, self.samples, done.finish));
         }
     }
 

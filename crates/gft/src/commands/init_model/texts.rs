@@ -33,7 +33,10 @@ fn add(path: &Path, texts: &mut Vec<String>) -> Result<(), Failure> {
         true => Failure::data(format!("{shown}: a folder; --text takes files: {shown}/*.txt")),
         false => Failure::data(format!("{shown}: cannot read: {error}")),
     })?;
-    if bytes.starts_with(b"PAR1") || bytes.starts_with(&[0x1F, 0x8B]) || bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) {
+    if bytes.starts_with(b"PAR1")
+        || bytes.starts_with(&[0x1F, 0x8B])
+        || bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD])
+    {
         return Err(Failure::data(format!(
             "{shown}: a Parquet or compressed file; --text reads plain text and JSONL, uncompressed"
         )));
@@ -61,7 +64,11 @@ fn add(path: &Path, texts: &mut Vec<String>) -> Result<(), Failure> {
 fn add_rows(path: &Path, text: &str, texts: &mut Vec<String>) -> Result<(), Failure> {
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Value = serde_json::from_str(line).map_err(|error| {
-            Failure::data(format!("{}:{}: not JSON, as the lines before are: {error}", path.display(), index + 1))
+            Failure::data(format!(
+                "{}:{}: not JSON, as the lines before are: {error}",
+                path.display(),
+                index + 1
+            ))
         })?;
         add_strings(row, texts);
     }
