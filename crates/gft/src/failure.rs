@@ -16,6 +16,9 @@ pub enum Failure {
     /// A model folder or a data file is not what it must be (3).
     #[error("{0}")]
     Data(String),
+    /// The user stopped it; what there was is saved (130).
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl Failure {
@@ -30,6 +33,7 @@ impl Failure {
             Self::Run(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => 3,
+            Self::Interrupted(_) => 130,
         })
     }
 }
@@ -40,6 +44,26 @@ impl From<ModelError> for Failure {
             ModelError::Option(_) => Self::Usage(error.to_string()),
             ModelError::Io { .. } | ModelError::Batch(_) => Self::Run(error.to_string()),
             _ => Self::Data(error.to_string()),
+        }
+    }
+}
+
+impl From<gft_train::ConfigError> for Failure {
+    fn from(error: gft_train::ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<gft_train::Error> for Failure {
+    fn from(error: gft_train::Error) -> Self {
+        use gft_train::Error;
+        match error {
+            Error::Config(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Reward(_) => Self::Usage(error.to_string()),
+            Error::Data(_) | Error::Rows(_) => Self::Data(error.to_string()),
+            Error::Interrupted => Self::Interrupted("interrupted".into()),
+            other => Self::Run(other.to_string()),
         }
     }
 }

@@ -25,6 +25,12 @@ struct Cli {
 enum Command {
     /// Measure this machine and the engine on it: products, a training step, decoding.
     Bench(commands::bench::Args),
+    /// Train a model: SFT, DFT, GFT, GRPO and their relatives.
+    Train(commands::train::Args),
+    /// Print what a training run would do: every setting and where it comes from, the batch, steps, memory, disk.
+    Plan(commands::plan::Args),
+    /// Evaluate a method on groups of log-probabilities: JSON lines in, loss and gradients out.
+    Objective(commands::objective::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +53,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Objective(args) => commands::objective::run(args),
     }
 }
