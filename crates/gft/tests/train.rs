@@ -88,8 +88,6 @@ fn resume_is_bit_exact() {
         let more = ["--max-steps", "20", "--max-completion-length", "12", "--lr-scheduler-type", "linear"];
         // Rewards that an untrained model can have: GRPO alone on right answers would see none.
         let format = ["--reward-funcs", "verifier,soft_overlong", "--overlong-buffer", "12"];
-        let with = |out: &'static str| out;
-        let _ = with;
         let mut args = small(&model, &data, &a, method);
         args.truncate(9);
         args.extend(["--truncation-mode", "keep_start", "--train-batch-size", "2", "--lr", "1e-3"]);
