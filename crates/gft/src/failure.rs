@@ -75,3 +75,23 @@ impl From<DataError> for Failure {
         }
     }
 }
+
+impl From<gft_train::ConfigError> for Failure {
+    fn from(error: gft_train::ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<gft_train::Error> for Failure {
+    fn from(error: gft_train::Error) -> Self {
+        use gft_train::Error;
+        match error {
+            Error::Config(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Reward(_) => Self::Usage(error.to_string()),
+            Error::Data(_) | Error::Rows(_) => Self::Data(error.to_string()),
+            Error::Interrupted => Self::Interrupted,
+            other => Self::Run(other.to_string()),
+        }
+    }
+}

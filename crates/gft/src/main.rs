@@ -41,6 +41,12 @@ enum Command {
     InitModel(commands::init_model::Args),
     /// Log-probability of every token of given rows.
     Logprobs(commands::logprobs::Args),
+    /// Train a model: SFT, DFT, GFT, GRPO and their relatives.
+    Train(commands::train::Args),
+    /// Print what a training run would do: every setting and where it comes from, the batch, steps, memory, disk.
+    Plan(commands::plan::Args),
+    /// Evaluate a method on groups of log-probabilities: JSON lines in, loss and gradients out.
+    Objective(commands::objective::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,5 +73,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => commands::generate::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Objective(args) => commands::objective::run(args),
     }
 }

@@ -6,12 +6,15 @@
 mod checkpoint;
 mod collect;
 pub mod config;
+mod console;
 mod error;
 mod evaluate;
 mod files;
+mod health;
 mod metrics;
 mod optimizer_file;
 mod passes;
+mod plan;
 mod report;
 mod rows;
 mod run;
@@ -21,9 +24,11 @@ mod step;
 mod trainer;
 
 pub use checkpoint::Checkpoints;
+pub use console::Console;
 pub use error::{ConfigError, Error, Result};
 pub use evaluate::{Evaluated, evaluate};
 pub use metrics::{EvalMetrics, Metrics, Place, Times};
+pub use plan::{Plan, PlannedStage, plan};
 pub use report::{CompletionLine, GroupReport, Phase, RolloutReport, StepReport, UpdateReport};
 pub use rows::{Needs, Rows, Survey};
 pub use run::{Begin, Finished, StageInfo, Watch, train};

@@ -9,6 +9,7 @@ use gft_model::device::Device;
 use gft_model::folder::{ModelFolder, SaveOptions};
 use gft_model::optimizer::AdamW;
 use gft_model::policy::Policy;
+use gft_model::random::Stream;
 use gft_objective::{Decision, GuardHistory};
 use serde_json::json;
 
@@ -235,7 +236,9 @@ impl<D: Device + Clone> Run<'_, D> {
             let encoder = setup::encoder(self.folder.dir(), settings, self.folder.architecture())?;
             let plan = StagePlan::new(settings, Arc::clone(&encoder))?;
             let steps = plan.steps;
-            let (trainer, eval) = self.prepare(device, plan, progress, policy.take(), resume.take())?;
+            let (mut trainer, eval) = self.prepare(device, plan, progress, policy.take(), resume.take())?;
+            // Stages count their steps from 0, but draw from streams of their own.
+            trainer.seed = Stream::new(settings.seed).child(progress.stage as u64).bits(0);
             let info = StageInfo {
                 settings,
                 stage: (progress.stage + 1, resolved.stages.len()),

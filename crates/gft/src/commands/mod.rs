@@ -5,3 +5,6 @@ pub mod chat;
 pub mod generate;
 pub mod init_model;
 pub mod logprobs;
+pub mod objective;
+pub mod plan;
+pub mod train;

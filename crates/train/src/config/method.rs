@@ -19,11 +19,21 @@ pub(crate) fn composition(settings: &Settings) -> Composition {
     }
 }
 
-/// The objective that the settings describe.
+/// The objective that the settings describe, for groups that the settings describe.
 ///
 /// # Errors
-/// [`ConfigError::Contradiction`] for a setting without effect on this method or a group that it cannot use.
+/// As [`build_objective`], and for a group that the method cannot use.
 pub fn build_method(settings: &Settings) -> Result<Method, ConfigError> {
+    let method = build_objective(settings)?;
+    check_group(settings, &method)?;
+    Ok(method)
+}
+
+/// The objective that the settings describe, whatever the groups.
+///
+/// # Errors
+/// [`ConfigError::Contradiction`] for a setting without effect on this method, or a value out of range.
+pub fn build_objective(settings: &Settings) -> Result<Method, ConfigError> {
     let mut method = Method::named(&settings.method).map_err(objective)?;
     rules(settings, &mut method)?;
     ratio(settings, &mut method)?;
@@ -40,7 +50,6 @@ pub fn build_method(settings: &Settings) -> Result<Method, ConfigError> {
     }
     penalties(settings, &mut method)?;
     method.validate().map_err(objective)?;
-    check_group(settings, &method)?;
     Ok(method)
 }
 

@@ -11,7 +11,7 @@ mod settings;
 mod value;
 
 pub use file::{ConfigFile, Values, find_key};
-pub use method::build_method;
+pub use method::{build_method, build_objective};
 pub(crate) use method::{composition, uses_groups, uses_rewards};
 pub(crate) use resolve::decides;
 pub use resolve::{Origin, Resolved, Stage, flag_values, load, resolve};

@@ -1,0 +1,33 @@
+//! `gft plan`: what a run would do, without doing it.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use gft_train::plan;
+
+use super::train::SettingFlags;
+use crate::failure::Failure;
+
+/// Arguments of `gft plan`.
+#[derive(ClapArgs)]
+pub struct Args {
+    /// Configuration file (TOML); flags win over it.
+    config: Option<PathBuf>,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let resolved = args.settings.resolve(args.config.as_ref())?;
+    let plan = plan(&resolved)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&plan).map_err(|error| Failure::Run(error.to_string()))?;
+        println!("{text}");
+    } else {
+        print!("{plan}");
+    }
+    Ok(())
+}

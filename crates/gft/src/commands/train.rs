@@ -1,0 +1,145 @@
+//! `gft train`: a run from a configuration file and flags.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Arg, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
+use gft_model::Cpu;
+use gft_train::config::{KEYS, Resolved, load};
+use gft_train::{Begin, Console, train};
+
+use crate::failure::Failure;
+
+/// Arguments of `gft train`.
+#[derive(ClapArgs)]
+pub struct Args {
+    /// Configuration file (TOML); flags win over it.
+    config: Option<PathBuf>,
+    /// Continue the run in the output folder from its last checkpoint, or from the given one.
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, alias = "resume-from-checkpoint")]
+    resume: Option<Option<PathBuf>>,
+    /// Only the banner, notes and errors.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// Every setting as a flag, from the table of settings.
+pub struct SettingFlags(Vec<(String, String)>);
+
+impl SettingFlags {
+    /// The configuration of a file and these flags.
+    pub fn resolve(&self, config: Option<&PathBuf>) -> Result<Resolved, Failure> {
+        let flags = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Ok(load(config.map(PathBuf::as_path), flags)?)
+    }
+}
+
+/// A name as a flag, with `-` and, where that differs, with `_`.
+fn names(name: &str) -> Vec<String> {
+    let mut names = vec![name.replace('_', "-")];
+    if names[0] != name {
+        names.push(name.to_owned());
+    }
+    names
+}
+
+impl ClapArgs for SettingFlags {
+    fn augment_args(mut command: Command) -> Command {
+        for key in KEYS {
+            let mut arg = Arg::new(key.name)
+                .long(key.name.replace('_', "-"))
+                .help(key.help.trim())
+                .help_heading(key.group)
+                .value_name(match key.kind {
+                    "true or false" => "BOOL",
+                    kind if kind.contains("number") => "N",
+                    _ => "TEXT",
+                })
+                .allow_hyphen_values(true)
+                .aliases(key.aliases.iter().flat_map(|alias| names(alias)).chain(names(key.name).into_iter().skip(1)));
+            if key.kind == "true or false" {
+                arg = arg.num_args(0..=1).default_missing_value("true");
+            }
+            command = command.arg(arg);
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = SettingFlags(Vec::new());
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in KEYS {
+            if let Some(value) = matches.get_one::<String>(key.name) {
+                self.0.push((key.name.into(), value.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let resolved = args.settings.resolve(args.config.as_ref())?;
+    let begin = match args.resume {
+        None => Begin::Fresh,
+        Some(None) => Begin::Resume,
+        Some(Some(path)) => Begin::At(path),
+    };
+    let stop = stop_flag().map_err(|error| Failure::Run(format!("cannot listen to signals: {error}")))?;
+    let mut console = Console::new(std::io::stderr(), args.quiet, resolved.stages.len());
+    let wants_to_stop = || stop.load(Ordering::Relaxed);
+    let finished = train(&Cpu::new(), &resolved, &begin, &mut console, &wants_to_stop);
+    match finished {
+        Ok(finished) => {
+            console.summary(&finished, args.config.as_deref());
+            println!("{}", finished.model.display());
+            Ok(())
+        }
+        Err(gft_train::Error::Interrupted) => {
+            let command = std::env::args().filter(|arg| !arg.starts_with("--resume")).collect::<Vec<_>>();
+            eprintln!("interrupted; the state is saved. Continue with: {} --resume", command.join(" "));
+            Err(Failure::Interrupted)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once with 130.
+fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Used by tests of the table: every flag names a setting.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gft_train::config::find_key;
+
+    #[test]
+    fn every_setting_is_a_flag() {
+        let command = SettingFlags::augment_args(Command::new("train"));
+        for key in KEYS {
+            let flag = key.name.replace('_', "-");
+            assert!(command.get_arguments().any(|arg| arg.get_long() == Some(&flag)), "{flag}");
+            assert_eq!(find_key(&flag).unwrap().name, key.name);
+        }
+        command.debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+//! Runs of the real binary on real rows: what they leave, and that they go on bit for bit after a stop.
+
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use world::{gft, gft_ok, gsm8k, gsm8k_model, lines, said, steps};
+
+/// Flags that make a run small.
+fn small<'a>(model: &'a str, data: &'a str, run: &'a str, method: &'a str) -> Vec<&'a str> {
+    vec![
+        "train", "--model", model, "--data", data, "--output-dir", run, "--method", method,
+        "--max-completion-length", "24", "--truncation-mode", "keep_start", "--train-batch-size", "2",
+        "--lr", "1e-3", "--logging-steps", "1",
+    ]
+}
+
+#[test]
+fn a_gft_run_leaves_what_it_promises() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path());
+    let run = root.path().join("run");
+    let (model, data, out) = (model.display().to_string(), gsm8k().display().to_string(), run.display().to_string());
+    let mut args = small(&model, &data, &out, "gft");
+    args.extend(["--max-steps", "2", "--completions-steps", "1", "--eval-dataset", &data, "--eval-rows", "3"]);
+    let output = gft_ok(&args);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), out);
+    let said = said(&output);
+    for part in ["10 rows", "1 expert + 3 teacher + 4 own", "step 2/2", "loss", "tok/s", "done: 2 steps"] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() < 120 || line.starts_with("model ")), "{said}");
+    for file in ["config.toml", "metrics.jsonl", "config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(run.join(file).is_file(), "{file}");
+        let checkpoint = run.join("checkpoint-2");
+        if file.contains('.') && !["config.toml", "metrics.jsonl"].contains(&file) {
+            assert!(checkpoint.join(file).is_file(), "checkpoint {file}");
+        }
+    }
+    for file in ["optimizer.safetensors", "trainer_state.json", "run_state.json"] {
+        assert!(run.join("checkpoint-2").join(file).is_file(), "{file}");
+    }
+    let metrics = steps(&run);
+    assert_eq!(metrics.len(), 2);
+    for key in ["loss", "grad_norm", "learning_rate", "reward", "frac_reward_zero_std", "entropy", "num_tokens"] {
+        assert!(metrics[0][key].is_number(), "{key}: {}", metrics[0]);
+    }
+    for key in ["gft/frac_self", "gft/adv_mean/expert", "gft/rectified_frac", "completions/clipped_ratio"] {
+        assert!(metrics[0][key].is_number(), "{key}: {}", metrics[0]);
+    }
+    let completions = lines(&run.join("completions/1.jsonl"));
+    assert_eq!(completions.len(), 2 * 8);
+    let sources: Vec<&str> = completions[..8].iter().map(|line| line["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["expert", "teacher", "teacher", "teacher", "policy", "policy", "policy", "policy"]);
+    assert!(completions.iter().any(|line| line["score"] == 1.0 && line["source"] == "expert"));
+    // The model that is left can be trained on again, and the resolved configuration gives the same run.
+    let config = run.join("config.toml").display().to_string();
+    let again = root.path().join("again").display().to_string();
+    gft_ok(&["train", &config, "--output-dir", &again]);
+    assert_same_run(&run, Path::new(&again), 2);
+}
+
+fn assert_same_run(a: &Path, b: &Path, expected: usize) {
+    let numbers = |run: &Path| -> Vec<(String, String, String)> {
+        let line = |line: serde_json::Value| {
+            (line["step"].to_string(), line["loss"].to_string(), line["grad_norm"].to_string())
+        };
+        steps(run).into_iter().map(line).collect()
+    };
+    // Shortest round-trip decimals: equal texts are equal bits.
+    assert_eq!(numbers(a), numbers(b));
+    assert_eq!(numbers(a).len(), expected);
+    let weights = |run: &Path| fs::read(run.join("model.safetensors")).unwrap();
+    assert!(weights(a) == weights(b), "weights differ");
+}
+
+/// T1: 20 steps straight against 10, a new process, and 10.
+#[test]
+fn resume_is_bit_exact() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    for method in ["sft", "gft", "grpo"] {
+        let straight = root.path().join(format!("{method}-straight"));
+        let stopped = root.path().join(format!("{method}-stopped"));
+        let (a, b) = (straight.display().to_string(), stopped.display().to_string());
+        let more = ["--max-steps", "20", "--max-completion-length", "12", "--lr-scheduler-type", "linear"];
+        // Rewards that an untrained model can have: GRPO alone on right answers would see none.
+        let format = ["--reward-funcs", "verifier,soft_overlong", "--overlong-buffer", "12"];
+        let mut args = small(&model, &data, &a, method);
+        args.truncate(9);
+        args.extend(["--truncation-mode", "keep_start", "--train-batch-size", "2", "--lr", "1e-3"]);
+        args.extend(more);
+        if method != "sft" {
+            args.extend(format);
+        }
+        gft_ok(&args);
+        args[6] = &b;
+        let mut first = args.clone();
+        first.extend(["--stop-after-steps", "10"]);
+        gft_ok(&first);
+        assert_eq!(steps(&stopped).len(), 10);
+        args.push("--resume");
+        gft_ok(&args);
+        assert_same_run(&straight, &stopped, 20);
+        let losses = steps(&straight);
+        assert!(losses.iter().any(|line| line["grad_norm"].as_f64().unwrap() > 0.0), "{method} learned nothing");
+    }
+}
+
+#[test]
+fn a_folder_with_a_run_is_not_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let out = root.path().join("run").display().to_string();
+    let mut args = small(&model, &data, &out, "sft");
+    args.extend(["--max-steps", "1"]);
+    gft_ok(&args);
+    let output = gft(&args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--resume"), "{}", said(&output));
+}
