@@ -80,6 +80,9 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("units", "5 ".to_string() + &repeat("m/s ", 1000)),
         ("unit powers", "5 cm^{99999999999999999999}".into()),
         ("ratio", vec!["1"; 1000].join(":")),
+        ("control characters beyond ASCII", repeat("\u{98}i", 40_000)),
+        ("accented letters", repeat("é", 60_000)),
+        ("closed boxes", repeat("\\boxed{1}, ", 10_000)),
     ]
 }
 

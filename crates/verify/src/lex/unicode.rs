@@ -93,9 +93,11 @@ impl Lexer<'_> {
             return self.script(superscript(c).is_some());
         }
         // A letter of some other script: a word up to the next ASCII byte.
-        let rest = self.rest();
-        let run = rest.iter().take_while(|b| **b >= 0x80 || b.is_ascii_alphabetic()).count();
-        let run = if c.is_alphabetic() { run } else { len };
+        let run = if c.is_alphabetic() {
+            self.rest().iter().take_while(|b| **b >= 0x80 || b.is_ascii_alphabetic()).count()
+        } else {
+            len
+        };
         let end = if self.text_end > 0 { self.text_end } else { self.src.len() };
         self.pos = (self.pos + run.max(len)).min(end.max(self.pos + len));
         self.push(if c.is_alphabetic() { Tok::Word } else { Tok::Other }, start);
