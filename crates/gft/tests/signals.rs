@@ -35,7 +35,7 @@ fn a_signal_saves_and_the_run_goes_on() {
     let data = gsm8k().display().to_string();
     let straight = root.path().join("straight");
     let out = straight.display().to_string();
-    let mut args = vec![
+    let args = vec![
         "train", "--model", &model, "--data", &data, "--output-dir", &out, "--method", "gft", "--lr", "1e-3",
         "--train-batch-size", "2", "--max-completion-length", "16", "--truncation-mode", "keep_start",
         "--max-steps", "25",
@@ -44,6 +44,7 @@ fn a_signal_saves_and_the_run_goes_on() {
     for (at, name) in [(1, "-INT"), (7, "-TERM")] {
         let stopped = root.path().join(format!("stopped{name}"));
         let out = stopped.display().to_string();
+        let mut args = args.clone();
         args[6] = &out;
         let mut child = spawn(&args);
         wait_for(&stopped, at, &mut child);

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-pub use model::{gsm8k, gsm8k_model, gsm8k_train};
+pub use model::{gsm8k, gsm8k_model};
 
 /// Calls the binary.
 pub fn gft(args: &[&str]) -> Output {
