@@ -19,6 +19,8 @@ pub struct Console<W: Write> {
     stages: usize,
     logging_steps: u64,
     began: Instant,
+    /// When the first step of this process began.
+    stepping: Option<Instant>,
     /// Steps when this process began, for the rate.
     first_step: Option<u64>,
     health: Health,
@@ -34,6 +36,7 @@ impl<W: Write> Console<W> {
             stages,
             logging_steps: 1,
             began: Instant::now(),
+            stepping: None,
             first_step: None,
             health: Health::default(),
             phases: [0.0; 3],
@@ -135,6 +138,7 @@ impl<W: Write, D: Device> Watch<D> for Console<W> {
     fn stage(&mut self, info: &StageInfo<'_, D>) {
         self.logging_steps = info.settings.logging_steps.max(1);
         self.banner(info);
+        self.stepping.get_or_insert_with(Instant::now);
     }
 
     fn step(&mut self, metrics: &Metrics, report: &StepReport, total: u64) {
@@ -150,7 +154,7 @@ impl<W: Write, D: Device> Watch<D> for Console<W> {
         if self.quiet || !(metrics.step.is_multiple_of(self.logging_steps) || metrics.step == total) {
             return;
         }
-        let elapsed = self.began.elapsed().as_secs_f64();
+        let elapsed = self.stepping.map_or(0.0, |began| began.elapsed().as_secs_f64());
         let rate = elapsed / (metrics.step - first).max(1) as f64;
         let left = rate * total.saturating_sub(metrics.step) as f64;
         let stage = if self.stages > 1 { format!("[{}/{}] ", metrics.stage, self.stages) } else { String::new() };
@@ -193,8 +197,8 @@ fn step_line(metrics: &Metrics, total: u64, elapsed: f64, left: f64) -> String {
     if let Some(reward) = metrics.reward {
         parts.push(format!("reward {reward:.2} ±{}", short_fraction(metrics.reward_std.unwrap_or(0.0))));
     }
-    if let Some(kl) = metrics.more.get("kl") {
-        parts.push(format!("kl {}", short_fraction(*kl)));
+    if let Some(kl) = metrics.kl {
+        parts.push(format!("kl {}", short_fraction(kl)));
     }
     if let Some(entropy) = metrics.entropy {
         parts.push(format!("ent {entropy:.2}"));
@@ -268,7 +272,7 @@ mod tests {
         };
         metrics.more.insert("completions/mean_length".into(), 1880.0);
         metrics.more.insert("completions/clipped_ratio".into(), 0.02);
-        metrics.more.insert("kl".into(), 0.004);
+        metrics.kl = Some(0.004);
         let line = step_line(&metrics, 50_000, 250_000.0, 2_875_000.0);
         assert!(line.chars().count() < 120, "{} {line}", line.chars().count());
         for part in ["step  4000/50000   8%", "loss -0.412", "reward 0.53 ±.31", "gn 123.5", "13.1k tok/s"] {

@@ -109,8 +109,8 @@ pub enum Error {
         reason: String,
     },
     /// A checkpoint that cannot be written or trusted.
-    #[error("{0}")]
-    Checkpoint(String),
+    #[error(transparent)]
+    Checkpoint(#[from] gft_checkpoint::CheckpointError),
     /// Too many updates in a row were refused.
     #[error(
         "stopped after {skipped} refused updates in a row, the last because {reason}; weights are those of the last \

@@ -3,7 +3,6 @@
 //! [`step`](Trainer::step) is the whole method, top to bottom; [`train`] is the loop around it. Settings come from
 //! [`config`], what a stage works with is put together in `setup`, and what happened is a [`Metrics`] line.
 
-mod checkpoint;
 mod collect;
 pub mod config;
 mod console;
@@ -23,7 +22,6 @@ mod state;
 mod step;
 mod trainer;
 
-pub use checkpoint::Checkpoints;
 pub use console::Console;
 pub use error::{ConfigError, Error, Result};
 pub use evaluate::{Evaluated, evaluate};

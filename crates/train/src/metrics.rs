@@ -79,7 +79,7 @@ pub struct Metrics {
     /// Mean entropy of the targets, in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f64>,
-    /// Mean sampled KL to the reference on own rows, over beta.
+    /// Sampled KL of own rows to the reference, divided as the loss is (`beta` not included).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl: Option<f64>,
     /// Mean log-probability of the targets.
@@ -174,6 +174,7 @@ impl Metrics {
                 Decision::Skip(_) | Decision::Abort { .. } => metrics.refused += 1,
             }
         }
+        metrics.kl = report.kl;
         metrics.add_rewards(report);
         metrics.add_completions(report);
         metrics.add_sources(report);

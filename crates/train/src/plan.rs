@@ -94,7 +94,7 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
     }
     let steps = stages.iter().map(|stage| stage.steps.0).sum();
     Ok(Plan {
-        disk: disk(first, &folder, parameters)?,
+        disk: disk_bytes(first, &folder)?,
         seconds: first.output_dir.as_ref().and_then(|dir| seconds(Path::new(dir), steps)),
         stages,
         parameters,
@@ -142,7 +142,9 @@ fn memory_of(planned: &StagePlan, arch: &Architecture, parameters: u64) -> Vec<(
     parts
 }
 
-fn disk(settings: &Settings, folder: &ModelFolder, parameters: u64) -> Result<(u64, u64)> {
+/// Bytes on disk: of one checkpoint, and of all that a run keeps at once.
+pub(crate) fn disk_bytes(settings: &Settings, folder: &ModelFolder) -> Result<(u64, u64)> {
+    let parameters = Layout::new(folder.architecture()).len as u64;
     let dtype = match settings.save_dtype.as_deref().map(str::parse::<gft_model::Dtype>) {
         Some(Ok(dtype)) => dtype,
         Some(Err(error)) => {

@@ -70,9 +70,11 @@ pub struct StepReport {
     pub sums: BySource<TargetSums>,
     /// What the objective made of the tokens, by source, over all updates.
     pub summary: BySource<TokenSummary>,
-    /// Share of the loss due to the KL penalty.
-    pub kl_loss: f64,
-    /// The groups with their rewards and advantages.
+    /// The KL penalty without beta, mean over updates; `None` without a penalty.
+    pub kl: Option<f64>,
+    /// Share of the losses due to the KL penalty, over all updates.
+    kl_loss: f64,
+    /// What was collected, in numbers.
     pub found: FoundSummary,
     /// The groups themselves.
     pub groups: Vec<GroupReport>,
@@ -142,6 +144,7 @@ impl StepReport {
             updates: Vec::new(),
             sums: BySource::default(),
             summary: BySource::default(),
+            kl: None,
             kl_loss: 0.0,
             found: FoundSummary {
                 by_reward: found.by_reward.clone(),
@@ -200,7 +203,8 @@ impl StepReport {
     }
 
     /// Takes the groups over for the files of completions.
-    pub(crate) fn finish(&mut self, found: Collected) {
+    pub(crate) fn finish(&mut self, beta: Option<f64>, found: Collected) {
+        self.kl = beta.map(|beta| self.kl_loss / beta / self.updates.len().max(1) as f64);
         let Collected { groups, rows, statistics, .. } = found;
         for ((group, rows), statistics) in groups.into_iter().zip(rows).zip(statistics) {
             let rollouts = group.rollouts.into_iter().zip(rows).map(|(rollout, state)| RolloutReport {

@@ -1,10 +1,11 @@
 //! The loop around the step: stages, evaluation, metrics, checkpoints, and the way back from one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use gft_checkpoint::{CheckpointError, Checkpoints, RetentionPolicy, require_free};
 use gft_model::device::Device;
 use gft_model::folder::{ModelFolder, SaveOptions};
 use gft_model::optimizer::AdamW;
@@ -13,13 +14,13 @@ use gft_model::random::Stream;
 use gft_objective::{Decision, GuardHistory};
 use serde_json::json;
 
-use crate::checkpoint::{self, Checkpoints};
 use crate::config::{Resolved, Settings};
 use crate::error::{ConfigError, Error, Result};
 use crate::evaluate::{Evaluated, evaluate};
 use crate::files::{MetricsFile, write_completions, write_refused};
 use crate::metrics::{EvalMetrics, Metrics, Place, Times};
 use crate::optimizer_file;
+use crate::plan::disk_bytes;
 use crate::report::{Phase, StepReport};
 use crate::rows::Rows;
 use crate::setup::{self, StagePlan};
@@ -94,7 +95,6 @@ struct Run<'a, D: Device> {
     watch: &'a mut dyn Watch<D>,
     stop: &'a dyn Fn() -> bool,
     evaluations: Vec<EvalMetrics>,
-    _lock: File,
 }
 
 /// How far a run is.
@@ -122,12 +122,21 @@ pub fn train<D: Device + Clone>(
     let settings = &resolved.stages.first().ok_or_else(|| Error::Rows("a run needs a stage".into()))?.settings;
     let output_dir = output_dir(settings)?;
     let model_dir = setup::model_dir(settings)?;
-    let checkpoints = Checkpoints::new(&output_dir, checkpoint::Policy { keep_last: settings.save_total_limit });
-    let from = find_checkpoint(&checkpoints, &output_dir, begin)?;
+    let keep_last = (settings.save_total_limit > 0).then_some(settings.save_total_limit);
+    let policy = RetentionPolicy { keep_last, ..RetentionPolicy::default() };
+    let checkpoints = Checkpoints::new(&output_dir, policy);
+    let from = find_checkpoint(&checkpoints, begin, &mut |text| watch.note(text))?;
     let folder = ModelFolder::open(&model_dir)?;
-    fs::create_dir_all(&output_dir).map_err(Error::io(&output_dir, "create"))?;
-    let lock = lock(&output_dir)?;
     let state = from.as_deref().map(|path| resume_state(path, resolved)).transpose()?;
+    // From here on the folder is this run's own: one process at a time writes into it.
+    checkpoints.lock()?;
+    checkpoints.clean()?;
+    if let (Begin::At(_), Some(state)) = (begin, &state) {
+        for path in checkpoints.set_aside_after(state.step)? {
+            watch.note(&format!("a later checkpoint was set aside as {}", path.display()));
+        }
+    }
+    require_free(&output_dir, disk_bytes(settings, &folder)?.1)?;
     let metrics = MetricsFile::open(&output_dir, state.as_ref().map_or(0, |state| state.step))?;
     let config = output_dir.join("config.toml");
     fs::write(&config, resolved.to_toml()).map_err(Error::io(&config, "write"))?;
@@ -143,7 +152,6 @@ pub fn train<D: Device + Clone>(
         watch,
         stop,
         evaluations: Vec::new(),
-        _lock: lock,
     };
     run.stages(device, from.as_deref(), state)
 }
@@ -155,35 +163,34 @@ fn output_dir(settings: &Settings) -> Result<PathBuf, ConfigError> {
     dir.map(PathBuf::from).ok_or(ConfigError::Required { key: "output_dir", help })
 }
 
-/// One run at a time writes into a folder. The lock ends with the process.
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("run.lock");
-    let file = File::create(&path).map_err(Error::io(&path, "create"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::Config(ConfigError::Contradiction(format!(
-            "{}: another run writes into this folder",
-            dir.display()
-        )))),
-        Err(fs::TryLockError::Error(error)) => Err(Error::io(&path, "lock")(error)),
-    }
-}
-
-fn find_checkpoint(checkpoints: &Checkpoints, dir: &Path, begin: &Begin) -> Result<Option<PathBuf>> {
+fn find_checkpoint(
+    checkpoints: &Checkpoints,
+    begin: &Begin,
+    note: &mut dyn FnMut(&str),
+) -> Result<Option<PathBuf>> {
+    let dir = checkpoints.run_dir();
     match begin {
-        Begin::Resume => Ok(checkpoints.latest()),
+        Begin::Resume => Ok(checkpoints.latest()?.map(|found| {
+            for refused in &found.refused {
+                note(&format!("checkpoint of step {} is not used: {}", refused.step, refused.error));
+            }
+            found.path
+        })),
         Begin::At(path) => {
             checkpoints.verify(path)?;
             Ok(Some(path.clone()))
         }
-        Begin::Fresh => match checkpoints.latest() {
-            None if !dir.join("config.json").exists() => Ok(None),
-            found => Err(Error::Config(ConfigError::Contradiction(format!(
+        Begin::Fresh => {
+            let step = checkpoints.list()?.last().copied();
+            if step.is_none() && !dir.join("config.json").exists() {
+                return Ok(None);
+            }
+            Err(Error::Config(ConfigError::Contradiction(format!(
                 "{} already holds {}: continue it with --resume, or choose another output_dir",
                 dir.display(),
-                found.map_or("a model".into(), |path| path.display().to_string())
-            )))),
-        },
+                step.map_or("a model".into(), |step| format!("checkpoint-{step}"))
+            ))))
+        }
     }
 }
 
@@ -448,12 +455,22 @@ impl<D: Device + Clone> Run<'_, D> {
             Some(dtype) => dtype,
             None => self.folder.weights_dtype()?,
         } != gft_model::Dtype::F32;
-        let path = self.checkpoints.save(progress.step, |dir| {
+        require_free(&self.output_dir, disk_bytes(settings, &self.folder)?.0)?;
+        let saved = self.checkpoints.save(progress.step, |dir| -> Result<()> {
             self.write_model(trainer, dir, &options)?;
             optimizer_file::write(dir, &trainer.policy, &trainer.optimizer, masters)?;
             write_json(&dir.join("trainer_state.json"), &trainer_state)?;
             state.write(dir)
-        })?;
+        });
+        let path = match saved {
+            Ok(path) => path,
+            // The checkpoint itself is there, whole.
+            Err(CheckpointError::Rotation { saved, source }) => {
+                self.watch.note(&format!("an old checkpoint could not be deleted: {source}"));
+                saved
+            }
+            Err(error) => return Err(error.into()),
+        };
         progress.saved = Some(progress.step);
         self.watch.saved(&path);
         Ok(path)
@@ -494,7 +511,7 @@ impl<D: Device + Clone> Run<'_, D> {
     /// Writes a model folder that other tools load, with the end of turns that was learned.
     fn write_model(&self, trainer: &Trainer<D>, dir: &Path, options: &SaveOptions) -> Result<()> {
         self.folder.save(&trainer.policy, dir, options)?;
-        for stale in [crate::state::FILE, "trainer_state.json", "manifest.json"] {
+        for stale in [crate::state::FILE, "trainer_state.json", gft_checkpoint::MANIFEST_FILE] {
             let path = dir.join(stale);
             if path.exists() {
                 fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;

@@ -84,20 +84,29 @@ impl<D: Device> Trainer<D> {
             }
             // 12: clip by the global norm -> guard, a branch -> AdamW.
             let loss = if self.numbers_refused(step, refused)? { f64::NAN } else { loss };
-            let grad_norm = gradient_norm(&self.policy, &self.gradients);
-            let decision = decide(&self.guard_config, &self.guard, loss, grad_norm);
             let learning_rate = self.learning_rate(step, update);
-            let signal = !self.gradients.is_empty();
-            if decision == Decision::Accept && signal {
-                let scale = if self.max_grad_norm > 0.0 { clip_scale(grad_norm, self.max_grad_norm) } else { 1.0 };
-                self.optimizer.update(&mut self.policy, &self.gradients, learning_rate, scale)?;
-            }
-            self.guard.record(&self.guard_config, decision, loss, grad_norm);
-            report.updates.push(UpdateReport { loss, grad_norm, learning_rate, decision, signal, counts });
+            report.updates.push(self.guarded_update(loss, learning_rate, counts)?);
         }
         // 13 and 14, metrics and checkpoint, are the loop's.
         self.position += found.visited;
-        report.finish(found);
+        report.finish(self.method.kl.map(|kl| kl.beta), found);
         Ok(report)
+    }
+
+    /// Stage 12: decides on the gradients that were gathered, and updates the weights or leaves everything as it is.
+    /// Without any signal there is nothing to update from: weights and moments stay.
+    ///
+    /// # Errors
+    /// What the optimizer refuses.
+    pub fn guarded_update(&mut self, loss: f64, learning_rate: f64, counts: Counts) -> Result<UpdateReport> {
+        let grad_norm = gradient_norm(&self.policy, &self.gradients);
+        let decision = decide(&self.guard_config, &self.guard, loss, grad_norm);
+        let signal = !self.gradients.is_empty();
+        if decision == Decision::Accept && signal {
+            let scale = if self.max_grad_norm > 0.0 { clip_scale(grad_norm, self.max_grad_norm) } else { 1.0 };
+            self.optimizer.update(&mut self.policy, &self.gradients, learning_rate, scale)?;
+        }
+        self.guard.record(&self.guard_config, decision, loss, grad_norm);
+        Ok(UpdateReport { loss, grad_norm, learning_rate, decision, signal, counts })
     }
 }

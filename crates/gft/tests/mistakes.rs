@@ -1,0 +1,93 @@
+//! What users get wrong, and what they are told: the setting or file, the reason, and what to do; exit codes 2 and 3.
+
+mod world;
+
+use std::path::Path;
+
+use world::{gft, gsm8k, gsm8k_model, said};
+
+/// Runs `gft train` with a configuration and flags and returns its exit code and message.
+fn refuse(config: &Path, text: &str, flags: &[&str]) -> (i32, String) {
+    std::fs::write(config, text).unwrap();
+    let config = config.display().to_string();
+    let output = gft(&[["train", &config].as_slice(), flags].concat());
+    (output.status.code().unwrap_or(-1), said(&output))
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let config = root.path().join("config.toml");
+    let out = root.path().join("run").display().to_string();
+    let empty = root.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let empty = empty.display().to_string();
+    let rows = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let no_answer = rows("no-answer.jsonl", "{\"prompt\": \"How many?\", \"solution\": null}\n");
+    let no_text = rows("no-text.jsonl", "{\"prompt\": \"How many?\", \"expert_completions\": [\" \"]}\n");
+    let broken = rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
+    let nan = rows("strange.jsonl", "{\"a\": 1}\n");
+    let base = ["--model", &model, "--data", &data, "--output-dir", &out];
+    // (configuration, flags beside the base, exit code, parts of the message)
+    let cases: &[(&str, &[&str], i32, &[&str])] = &[
+        ("learning_rat = 1e-4", &[], 2, &["`learning_rat`", "did you mean `learning_rate`"]),
+        ("[actor_rollout_ref.actor]\nclip_rato = 0.2", &[], 2, &["did you mean", "clip_ratio"]),
+        ("learning_rate = \"fast\"", &[], 2, &["`learning_rate`", "\"fast\"", "a number"]),
+        ("max_steps = 1\n\"max_steps\" = 2", &[], 2, &["config.toml", "duplicate"]),
+        ("lr = 1e-4\nlearning_rate = 1e-5", &[], 2, &["`learning_rate`", "twice"]),
+        ("method = \"gtf\"", &[], 2, &["`gtf`", "gft-paper"]),
+        ("method = \"sft\"\ntau = 0.5", &[], 2, &["`tau`", "no effect", "sft"]),
+        ("method = \"sft\"\nnum_generations = 4", &[], 2, &["num_generations = 4", "sft"]),
+        ("method = \"grpo\"\nnum_generations = 1", &[], 2, &["a group of one", "raise num_generations"]),
+        ("method = \"grpo\"\nnum_teachers = 2", &[], 2, &["num_teachers = 2", "grpo"]),
+        ("tau = 1.5", &[], 2, &["tau = 1.5", "range"]),
+        ("per_device_train_batch_size = 6", &[], 2, &["multiple", "num_generations = 4", "8"]),
+        ("train_batch_size = 4\nper_device_train_batch_size = 8", &[], 2, &["contradicts", "2 prompts"]),
+        ("lr_scheduler_type = \"constant\"\nwarmup_steps = 3", &[], 2, &["constant_with_warmup"]),
+        ("temperature = 0", &[], 2, &["temperature = 0", "same"]),
+        ("beta = 0.1\nmethod = \"sft\"", &[], 2, &["`beta`", "no own rows"]),
+        ("kl_estimator = \"k3\"", &[], 2, &["`kl_estimator`", "beta is 0"]),
+        ("[[stages]]\nmethod = \"sft\"\nseed = 3", &[], 2, &["`seed`", "above the first [[stages]]"]),
+        ("reward_funcs = [\"verifer\"]", &[], 2, &["`verifer`", "verifier"]),
+        ("max_length = 100000", &[], 2, &["max_length = 100000", "1024"]),
+        ("truncation_mode = \"middle\"", &[], 2, &["`middle`", "keep-start"]),
+        ("save_dtype = \"int4\"", &[], 2, &["save_dtype", "bfloat16"]),
+        ("max_prompt_length = 2", &[], 3, &["none of the 10 rows", "prompt too long"]),
+        ("max_steps = 0", &[], 2, &["no steps"]),
+        ("", &["--model", &empty], 1, &["empty/config.json"]),
+        ("", &["--model", "/nowhere/at/all"], 1, &["/nowhere/at/all"]),
+        ("", &["--data", "/nowhere.jsonl"], 3, &["/nowhere.jsonl"]),
+        ("", &["--data", &no_answer], 3, &["no reference answer", "no-answer"]),
+        ("method = \"sft\"", &["--data", &no_text], 3, &["empty completion"]),
+        ("", &["--data", &broken], 3, &["broken.jsonl:2", "bad_rows"]),
+        ("", &["--data", &nan], 3, &["strange.jsonl", "no known layout"]),
+        ("", &["--output-dir", "/proc/nowhere"], 1, &["/proc/nowhere"]),
+    ];
+    for (text, flags, code, parts) in cases {
+        let mut all: Vec<&str> = Vec::new();
+        for pair in base.chunks(2) {
+            if !flags.contains(&pair[0]) {
+                all.extend(pair);
+            }
+        }
+        all.extend(*flags);
+        let (found, message) = refuse(&config, text, &all);
+        assert_eq!(found, *code, "{text} {flags:?}: {message}");
+        for part in *parts {
+            assert!(message.contains(part), "{text} {flags:?}: `{part}` is not in: {message}");
+        }
+        assert!(!message.contains("panicked"), "{message}");
+    }
+    for (missing, name) in [(0, "model_name_or_path"), (1, "dataset_name"), (2, "output_dir")] {
+        let flags: Vec<&str> =
+            base.chunks(2).enumerate().filter(|(at, _)| *at != missing).flat_map(|(_, pair)| pair).copied().collect();
+        let (code, message) = refuse(&config, "", &flags);
+        assert!(code == 2 && message.contains(name), "{code} {message}");
+    }
+}
