@@ -59,7 +59,12 @@ impl ClapArgs for SettingFlags {
                     _ => "TEXT",
                 })
                 .allow_hyphen_values(true)
-                .aliases(key.aliases.iter().flat_map(|alias| names(alias)).chain(names(key.name).into_iter().skip(1)));
+                .aliases(
+                    key.aliases
+                        .iter()
+                        .flat_map(|alias| names(alias))
+                        .chain(names(key.name).into_iter().skip(1)),
+                );
             if key.kind == "true or false" {
                 arg = arg.num_args(0..=1).default_missing_value("true");
             }
