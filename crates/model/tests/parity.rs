@@ -107,6 +107,27 @@ fn configurations_of_transformers_4_and_5_are_the_same_model() {
 }
 
 #[test]
+fn a_written_folder_has_the_source_s_other_files_and_not_the_traces_of_its_run() {
+    use gft_model::folder::SaveOptions;
+    let case = Case::load("qwen2");
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    case.folder.save(&case.policy(), source.path(), &SaveOptions::default()).unwrap();
+    let kept = ["tokenizer.json", "LICENSE", "modeling_custom.py"];
+    let left = ["metrics.jsonl", "run.lock", "trainer_state.json", "optimizer.pt", "events.out.tfevents.1.host.2.0"];
+    for name in kept.iter().chain(&left) {
+        std::fs::write(source.path().join(name), name).unwrap();
+    }
+    let folder = ModelFolder::open(source.path()).unwrap();
+    folder.save(&folder.load(Cpu::new()).unwrap(), target.path(), &SaveOptions::default()).unwrap();
+    for name in kept {
+        assert_eq!(std::fs::read_to_string(target.path().join(name)).unwrap(), name);
+    }
+    for name in left {
+        assert!(!target.path().join(name).exists(), "{name} was copied");
+    }
+}
+
+#[test]
 fn a_written_folder_is_read_back_bit_for_bit() {
     use gft_model::folder::SaveOptions;
     for name in ["qwen2_untied", "llama_bf16", "qwen2_f16", "llama_sharded"] {

@@ -31,6 +31,24 @@ const WEIGHTS: [&str; 10] = [
     ".onnx",
 ];
 
+/// Files of a training run, ours or another tool's: they describe how the source came to be, not the model.
+const RUN: [&str; 14] = [
+    "adapter_config.json",
+    "all_results.json",
+    "config.toml",
+    "eval_results.json",
+    "manifest.json",
+    "metrics.jsonl",
+    "rng_state.json",
+    "run.lock",
+    "run_state.json",
+    "scheduler.json",
+    "train_results.json",
+    "trainer_log.jsonl",
+    "trainer_state.json",
+    "training_args.json",
+];
+
 /// How a folder is written.
 #[derive(Clone, Debug)]
 pub struct SaveOptions {
@@ -46,7 +64,8 @@ impl Default for SaveOptions {
     }
 }
 
-/// Copies every file of a folder but its configuration and weights (tokenizer, templates, licences, custom code).
+/// Copies every file of a folder but its configuration, weights and the traces of a run: tokenizer, templates,
+/// licences, custom code.
 pub(super) fn copy_other_files(source: &Path, target: &Path) -> Result<()> {
     if !source.exists() || source == target {
         return Ok(());
@@ -55,7 +74,8 @@ pub(super) fn copy_other_files(source: &Path, target: &Path) -> Result<()> {
         let path = entry.map_err(ModelError::io(source))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let is_weights = WEIGHTS.iter().any(|ending| name.ends_with(ending));
-        if path.is_file() && !is_weights && name != "config.json" {
+        let is_run = RUN.contains(&name.as_str()) || name.starts_with("events.out.tfevents");
+        if path.is_file() && !is_weights && !is_run && name != "config.json" {
             fs::copy(&path, target.join(&name)).map_err(ModelError::io(&path))?;
         }
     }
