@@ -31,7 +31,8 @@ fn mistakes_are_named_with_what_to_do() {
     };
     let no_answer = rows("no-answer.jsonl", "{\"prompt\": \"How many?\", \"solution\": null}\n");
     let no_text = rows("no-text.jsonl", "{\"prompt\": \"How many?\", \"expert_completions\": [\" \"]}\n");
-    let broken = rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
+    let broken =
+        rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
     let nan = rows("strange.jsonl", "{\"a\": 1}\n");
     let base = ["--model", &model, "--data", &data, "--output-dir", &out];
     // (configuration, flags beside the base, exit code, parts of the message)
@@ -85,8 +86,13 @@ fn mistakes_are_named_with_what_to_do() {
         assert!(!message.contains("panicked"), "{message}");
     }
     for (missing, name) in [(0, "model_name_or_path"), (1, "dataset_name"), (2, "output_dir")] {
-        let flags: Vec<&str> =
-            base.chunks(2).enumerate().filter(|(at, _)| *at != missing).flat_map(|(_, pair)| pair).copied().collect();
+        let flags: Vec<&str> = base
+            .chunks(2)
+            .enumerate()
+            .filter(|(at, _)| *at != missing)
+            .flat_map(|(_, pair)| pair)
+            .copied()
+            .collect();
         let (code, message) = refuse(&config, "", &flags);
         assert!(code == 2 && message.contains(name), "{code} {message}");
     }

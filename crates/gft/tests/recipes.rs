@@ -27,8 +27,20 @@ fn every_recipe_runs_three_steps() {
         let run = root.path().join(&name);
         let (recipe, out) = (recipe.display().to_string(), run.display().to_string());
         let flags = [
-            "--model", &model, "--data", &data, "--output-dir", &out, "--max-steps", "3",
-            "--max-completion-length", "16", "--truncation-mode", "keep_start", "--overlong-buffer", "8",
+            "--model",
+            &model,
+            "--data",
+            &data,
+            "--output-dir",
+            &out,
+            "--max-steps",
+            "3",
+            "--max-completion-length",
+            "16",
+            "--truncation-mode",
+            "keep_start",
+            "--overlong-buffer",
+            "8",
         ];
         let plan = gft_ok(&[["plan", &recipe].as_slice(), &flags].concat());
         let plan = String::from_utf8_lossy(&plan.stdout).into_owned();

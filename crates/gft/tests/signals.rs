@@ -9,7 +9,12 @@ use std::process::{Child, Command, Stdio};
 use world::{gft_ok, gsm8k, gsm8k_model, steps};
 
 fn spawn(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_gft")).args(args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_gft"))
+        .args(args)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until the run has written `lines` lines of metrics.
@@ -36,9 +41,25 @@ fn a_signal_saves_and_the_run_goes_on() {
     let straight = root.path().join("straight");
     let out = straight.display().to_string();
     let args = vec![
-        "train", "--model", &model, "--data", &data, "--output-dir", &out, "--method", "gft", "--lr", "1e-3",
-        "--train-batch-size", "2", "--max-completion-length", "16", "--truncation-mode", "keep_start",
-        "--max-steps", "25",
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--output-dir",
+        &out,
+        "--method",
+        "gft",
+        "--lr",
+        "1e-3",
+        "--train-batch-size",
+        "2",
+        "--max-completion-length",
+        "16",
+        "--truncation-mode",
+        "keep_start",
+        "--max-steps",
+        "25",
     ];
     gft_ok(&args);
     for (at, name) in [(1, "-INT"), (7, "-TERM")] {
@@ -73,7 +94,17 @@ fn a_second_signal_ends_at_once() {
     let run = root.path().join("run");
     let out = run.display().to_string();
     let mut child = spawn(&[
-        "train", "--model", &model, "--data", &data, "--output-dir", &out, "--method", "sft", "--max-steps", "100000",
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--output-dir",
+        &out,
+        "--method",
+        "sft",
+        "--max-steps",
+        "100000",
     ]);
     wait_for(&run, 1, &mut child);
     signal(&child, "-INT");

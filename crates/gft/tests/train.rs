@@ -10,9 +10,25 @@ use world::{gft, gft_ok, gsm8k, gsm8k_model, lines, said, steps};
 /// Flags that make a run small.
 fn small<'a>(model: &'a str, data: &'a str, run: &'a str, method: &'a str) -> Vec<&'a str> {
     vec![
-        "train", "--model", model, "--data", data, "--output-dir", run, "--method", method,
-        "--max-completion-length", "24", "--truncation-mode", "keep_start", "--train-batch-size", "2",
-        "--lr", "1e-3", "--logging-steps", "1",
+        "train",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--output-dir",
+        run,
+        "--method",
+        method,
+        "--max-completion-length",
+        "24",
+        "--truncation-mode",
+        "keep_start",
+        "--train-batch-size",
+        "2",
+        "--lr",
+        "1e-3",
+        "--logging-steps",
+        "1",
     ]
 }
 
@@ -21,9 +37,19 @@ fn a_gft_run_leaves_what_it_promises() {
     let root = tempfile::tempdir().unwrap();
     let model = gsm8k_model(root.path());
     let run = root.path().join("run");
-    let (model, data, out) = (model.display().to_string(), gsm8k().display().to_string(), run.display().to_string());
+    let (model, data, out) =
+        (model.display().to_string(), gsm8k().display().to_string(), run.display().to_string());
     let mut args = small(&model, &data, &out, "gft");
-    args.extend(["--max-steps", "2", "--completions-steps", "1", "--eval-dataset", &data, "--eval-rows", "3"]);
+    args.extend([
+        "--max-steps",
+        "2",
+        "--completions-steps",
+        "1",
+        "--eval-dataset",
+        &data,
+        "--eval-rows",
+        "3",
+    ]);
     let output = gft_ok(&args);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), out);
     let said = said(&output);
@@ -43,7 +69,9 @@ fn a_gft_run_leaves_what_it_promises() {
     }
     let metrics = steps(&run);
     assert_eq!(metrics.len(), 2);
-    for key in ["loss", "grad_norm", "learning_rate", "reward", "frac_reward_zero_std", "entropy", "num_tokens"] {
+    for key in
+        ["loss", "grad_norm", "learning_rate", "reward", "frac_reward_zero_std", "entropy", "num_tokens"]
+    {
         assert!(metrics[0][key].is_number(), "{key}: {}", metrics[0]);
     }
     for key in ["gft/frac_self", "gft/adv_mean/expert", "gft/rectified_frac", "completions/clipped_ratio"] {
@@ -105,7 +133,10 @@ fn resume_is_bit_exact() {
         gft_ok(&args);
         assert_same_run(&straight, &stopped, 20);
         let losses = steps(&straight);
-        assert!(losses.iter().any(|line| line["grad_norm"].as_f64().unwrap() > 0.0), "{method} learned nothing");
+        assert!(
+            losses.iter().any(|line| line["grad_norm"].as_f64().unwrap() > 0.0),
+            "{method} learned nothing"
+        );
     }
 }
 

@@ -102,8 +102,7 @@ impl Combination {
     /// # Errors
     /// [`Error::Scores`] when a reward does not answer for every candidate.
     pub fn score(&self, candidates: &[Candidate<'_>]) -> Result<Grades, Error> {
-        let mut grades =
-            Grades { rewards: vec![Some(0.0); candidates.len()], ..Grades::default() };
+        let mut grades = Grades { rewards: vec![Some(0.0); candidates.len()], ..Grades::default() };
         for (reward, weight) in &self.parts {
             let scores = reward.score(candidates);
             if scores.len() != candidates.len() {

@@ -22,7 +22,10 @@ impl Verifier {
             Outcome::Equal(_) => Score::Value(1.0),
             Outcome::Budget => Score::TimedOut,
             // A reference that cannot be read proves nothing against an answer that is written otherwise.
-            Outcome::Unparsed if found.extracted.is_some() && matches!(found.verdict.how.gold, Kind::Unread | Kind::Nothing) => {
+            Outcome::Unparsed
+                if found.extracted.is_some()
+                    && matches!(found.verdict.how.gold, Kind::Unread | Kind::Nothing) =>
+            {
                 Score::Unscorable
             }
             Outcome::NotEqual | Outcome::Unparsed => Score::Value(0.0),
@@ -62,6 +65,9 @@ mod tests {
     fn a_spent_budget_is_no_zero() {
         let mut verifier = Verifier::default();
         verifier.policy.work = 1;
-        assert_eq!(verifier.grade("\\boxed{\\frac{1}{3}+\\sqrt{2}}", "\\frac{2}{6}+\\sqrt{2}"), Score::TimedOut);
+        assert_eq!(
+            verifier.grade("\\boxed{\\frac{1}{3}+\\sqrt{2}}", "\\frac{2}{6}+\\sqrt{2}"),
+            Score::TimedOut
+        );
     }
 }

@@ -127,8 +127,7 @@ impl<D: Device> Trainer<D> {
             RejectedExpert::Keep => {}
             RejectedExpert::DropRow => {
                 for (group, rewards) in groups.iter_mut().zip(rewards.iter_mut()) {
-                    let keep: Vec<bool> =
-                        (0..rewards.len()).map(|k| !rejected(group, rewards, k)).collect();
+                    let keep: Vec<bool> = (0..rewards.len()).map(|k| !rejected(group, rewards, k)).collect();
                     let mut at = keep.iter();
                     group.rollouts.retain(|_| at.next().copied().unwrap_or(true));
                     let mut at = keep.iter();
@@ -157,8 +156,10 @@ impl<D: Device> Trainer<D> {
         rewards: Vec<Vec<Reward>>,
         found: &mut Collected,
     ) -> Result<()> {
-        let sources: Vec<Vec<Source>> =
-            groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.source).collect()).collect();
+        let sources: Vec<Vec<Source>> = groups
+            .iter()
+            .map(|group| group.rollouts.iter().map(|rollout| rollout.source).collect())
+            .collect();
         let rewarded: Vec<Rewarded<'_>> =
             sources.iter().zip(&rewards).map(|(sources, rewards)| Rewarded { sources, rewards }).collect();
         let advantages =

@@ -157,13 +157,15 @@ impl<W: Write, D: Device> Watch<D> for Console<W> {
         let elapsed = self.stepping.map_or(0.0, |began| began.elapsed().as_secs_f64());
         let rate = elapsed / (metrics.step - first).max(1) as f64;
         let left = rate * total.saturating_sub(metrics.step) as f64;
-        let stage = if self.stages > 1 { format!("[{}/{}] ", metrics.stage, self.stages) } else { String::new() };
+        let stage =
+            if self.stages > 1 { format!("[{}/{}] ", metrics.stage, self.stages) } else { String::new() };
         let line = step_line(metrics, total, elapsed, left);
         self.line(&format!("{stage}{line}"));
     }
 
     fn evaluated(&mut self, metrics: &EvalMetrics) {
-        let part = |name: &str, value: Option<f64>| value.map_or(String::new(), |v| format!(" | {name} {v:.4}"));
+        let part =
+            |name: &str, value: Option<f64>| value.map_or(String::new(), |v| format!(" | {name} {v:.4}"));
         let line = format!(
             "eval  {}{}{} | {} rows, {} completions",
             metrics.step,

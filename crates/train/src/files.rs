@@ -41,11 +41,8 @@ impl MetricsFile {
                 fs::rename(&partial, &path).map_err(Error::io(&path, "replace"))?;
             }
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(Error::io(&path, "open"))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path, "open"))?;
         Ok(Self { path, file })
     }
 
@@ -98,8 +95,11 @@ pub fn write_refused(run: &Path, report: &StepReport) -> Result<PathBuf> {
 fn write_lines(path: &Path, report: &StepReport) -> Result<()> {
     let mut text = String::new();
     for line in report.completions() {
-        let line = serde_json::to_string(&line)
-            .map_err(|error| Error::Io { path: path.into(), action: "write", source: error.into() })?;
+        let line = serde_json::to_string(&line).map_err(|error| Error::Io {
+            path: path.into(),
+            action: "write",
+            source: error.into(),
+        })?;
         text.push_str(&line);
         text.push('\n');
     }

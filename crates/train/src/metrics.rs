@@ -127,7 +127,8 @@ impl Metrics {
     /// The line of a step.
     pub fn new(report: &StepReport, place: Place, times: Times) -> Self {
         let updates = report.updates.len().max(1) as f64;
-        let mean = |f: fn(&crate::report::UpdateReport) -> f64| report.updates.iter().map(f).sum::<f64>() / updates;
+        let mean =
+            |f: fn(&crate::report::UpdateReport) -> f64| report.updates.iter().map(f).sum::<f64>() / updates;
         let sums = |f: fn(&crate::report::TargetSums) -> f64| -> f64 {
             report.sums.iter().map(|(_, sums)| f(sums)).sum()
         };
@@ -245,7 +246,10 @@ impl Metrics {
             self.put(format!("gft/adv_mean/{name}"), ratio(rollouts().map(|r| r.advantage).sum(), count));
             let rewards: Vec<f64> = rollouts().filter_map(|r| r.reward).collect();
             if graded {
-                self.put(format!("gft/reward_mean/{name}"), ratio(rewards.iter().sum(), rewards.len() as u64));
+                self.put(
+                    format!("gft/reward_mean/{name}"),
+                    ratio(rewards.iter().sum(), rewards.len() as u64),
+                );
             }
             let summary = report.summary[source];
             self.put(format!("gft/rectified_frac/{name}"), summary.rectified_fraction());

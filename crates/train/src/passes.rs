@@ -48,8 +48,11 @@ pub(crate) fn passes(
             responses: chosen.iter().map(|&k| length(g, k)).collect(),
         })
         .collect();
-    let longest =
-        shapes.iter().filter_map(|shape| Some(shape.prompt + shape.responses.iter().max()?)).max().unwrap_or(0);
+    let longest = shapes
+        .iter()
+        .filter_map(|shape| Some(shape.prompt + shape.responses.iter().max()?))
+        .max()
+        .unwrap_or(0);
     let plan = pack(&shapes, tokens.max(longest))?;
     let mut passes = Vec::with_capacity(plan.batches.len());
     for micro in plan.batches {

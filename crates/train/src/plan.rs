@@ -69,8 +69,7 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
             (key.map_or("", |key| key.group), name, value, origin)
         };
         let survey = planned.rows.survey();
-        let mut data: Vec<String> =
-            planned.rows.dataset().description().lines().map(str::to_owned).collect();
+        let mut data: Vec<String> = planned.rows.dataset().description().lines().map(str::to_owned).collect();
         data.push(planned.rows.encoder().description());
         data.push(format!(
             "{} usable rows, {} demonstrations with {} supervised tokens, longest prompt {}, longest demonstration {}",
@@ -134,7 +133,8 @@ fn memory_of(planned: &StagePlan, arch: &Architecture, parameters: u64) -> Vec<(
     }
     let activations = 4 * tokens * (layers * floats as u64 + inputs);
     let sequences = settings.generation_batch_size.min(planned.prompts_per_step * planned.composition.own);
-    let cache = 8 * (arch.layers * arch.kv_heads * arch.head_dim * sequences) as u64
+    let cache = 8
+        * (arch.layers * arch.kv_heads * arch.head_dim * sequences) as u64
         * (survey.longest_prompt + longest_own) as u64;
     // Sampling and the update take turns: the larger of the two counts.
     let rollout = if planned.composition.own > 0 { 4 * parameters + cache } else { 0 };

@@ -87,14 +87,14 @@ impl Rows {
     /// # Errors
     /// A row that cannot be encoded; no usable row at all.
     pub fn new(dataset: Dataset, encoder: Arc<Encoder>, needs: Needs, seed: Option<u64>) -> Result<Self> {
-        let mut rows =
-            Rows { dataset, encoder, usable: Vec::new(), needs, survey: Survey::default(), seed };
+        let mut rows = Rows { dataset, encoder, usable: Vec::new(), needs, survey: Survey::default(), seed };
         let mut hasher = Sha256::new();
         let len = rows.dataset.len();
         // In pieces, so that memory does not grow with the file.
         for start in (0..len).step_by(PIECE) {
             let piece = start..(start + PIECE as u64).min(len);
-            let seen: Result<Vec<Seen>> = piece.clone().into_par_iter().map(|index| rows.look(index)).collect();
+            let seen: Result<Vec<Seen>> =
+                piece.clone().into_par_iter().map(|index| rows.look(index)).collect();
             for (index, seen) in piece.zip(seen?) {
                 match seen {
                     Seen::Usable { found, hash } => {

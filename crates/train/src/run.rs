@@ -119,7 +119,8 @@ pub fn train<D: Device + Clone>(
     watch: &mut dyn Watch<D>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Finished> {
-    let settings = &resolved.stages.first().ok_or_else(|| Error::Rows("a run needs a stage".into()))?.settings;
+    let settings =
+        &resolved.stages.first().ok_or_else(|| Error::Rows("a run needs a stage".into()))?.settings;
     let output_dir = output_dir(settings)?;
     let model_dir = setup::model_dir(settings)?;
     let keep_last = (settings.save_total_limit > 0).then_some(settings.save_total_limit);
@@ -143,16 +144,8 @@ pub fn train<D: Device + Clone>(
     if let (Begin::Resume, None) = (begin, &from) {
         watch.note("no checkpoint to resume from: the run begins at its start");
     }
-    let mut run = Run {
-        resolved,
-        output_dir,
-        folder,
-        checkpoints,
-        metrics,
-        watch,
-        stop,
-        evaluations: Vec::new(),
-    };
+    let mut run =
+        Run { resolved, output_dir, folder, checkpoints, metrics, watch, stop, evaluations: Vec::new() };
     run.stages(device, from.as_deref(), state)
 }
 
@@ -306,9 +299,10 @@ impl<D: Device + Clone> Run<'_, D> {
         };
         let fingerprint = &plan.rows.survey().fingerprint;
         if *fingerprint != state.data_fingerprint {
-            let reason = "the data, the tokenizer or the chat template have changed since it was saved: rows give \
+            let reason =
+                "the data, the tokenizer or the chat template have changed since it was saved: rows give \
                           other tokens now"
-                .into();
+                    .into();
             return Err(Error::Resume { path: path.to_path_buf(), reason });
         }
         let mut policy = ModelFolder::open(path)?.load(device.clone())?;
@@ -437,7 +431,12 @@ impl<D: Device + Clone> Run<'_, D> {
     }
 
     /// Saves a checkpoint of this step, unless there is one.
-    fn save(&mut self, settings: &Settings, trainer: &Trainer<D>, progress: &mut Progress) -> Result<PathBuf> {
+    fn save(
+        &mut self,
+        settings: &Settings,
+        trainer: &Trainer<D>,
+        progress: &mut Progress,
+    ) -> Result<PathBuf> {
         if progress.saved == Some(progress.step) {
             return Ok(self.output_dir.join(format!("checkpoint-{}", progress.step)));
         }
@@ -532,7 +531,11 @@ impl<D: Device + Clone> Run<'_, D> {
     fn save_stage(&self, trainer: &Trainer<D>, stage: usize) -> Result<()> {
         let last = self.stage_dir(stage);
         let partial = last.with_extension(format!("partial-{}", std::process::id()));
-        self.write_model(trainer, &partial, &SaveOptions { dtype: Some(gft_model::Dtype::F32), ..self.save_options()? })?;
+        self.write_model(
+            trainer,
+            &partial,
+            &SaveOptions { dtype: Some(gft_model::Dtype::F32), ..self.save_options()? },
+        )?;
         if last.exists() {
             fs::remove_dir_all(&last).map_err(Error::io(&last, "replace"))?;
         }

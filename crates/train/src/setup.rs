@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gft_data::{
-    BadRows, Dataset, EncodeOptions, Encoder, Presentation, ReadOptions, Rendering, Tokenizer,
-};
+use gft_data::{BadRows, Dataset, EncodeOptions, Encoder, Presentation, ReadOptions, Rendering, Tokenizer};
 use gft_model::architecture::Architecture;
 use gft_model::device::Device;
 use gft_model::generate::Sampling;
@@ -119,11 +117,8 @@ pub fn encoder(dir: &Path, settings: &Settings, arch: &Architecture) -> Result<A
 }
 
 fn read_options(settings: &Settings) -> Result<ReadOptions, ConfigError> {
-    let bad_rows = choice(
-        "bad_rows",
-        &settings.bad_rows,
-        &[("error", BadRows::Error), ("drop", BadRows::Drop)],
-    )?;
+    let bad_rows =
+        choice("bad_rows", &settings.bad_rows, &[("error", BadRows::Error), ("drop", BadRows::Drop)])?;
     Ok(ReadOptions { bad_rows, strip_calculator: settings.strip_calculator, ..ReadOptions::default() })
 }
 
@@ -283,7 +278,11 @@ impl StagePlan {
             peak_learning_rate: settings.learning_rate.unwrap_or(0.0),
             max_grad_norm: settings.max_grad_norm,
             tokens_per_pass: settings.tokens_per_pass,
-            keep_activations: if settings.gradient_checkpointing { Keep::LayerInputs } else { Keep::Activations },
+            keep_activations: if settings.gradient_checkpointing {
+                Keep::LayerInputs
+            } else {
+                Keep::Activations
+            },
             max_completion_length: settings.max_completion_length,
             own_samples: self.composition.own,
             sampling: sampling(&settings),
@@ -329,7 +328,8 @@ fn length(settings: &Settings, rows: u64, prompts: usize) -> (u64, Option<u64>) 
 
 fn schedule(settings: &Settings, updates: u64) -> Result<Schedule, ConfigError> {
     let wrong = |error: gft_objective::Error| ConfigError::Contradiction(error.to_string());
-    let mut decay: Decay = settings.lr_scheduler_type.as_deref().unwrap_or("linear").parse().map_err(wrong)?;
+    let mut decay: Decay =
+        settings.lr_scheduler_type.as_deref().unwrap_or("linear").parse().map_err(wrong)?;
     if let Decay::CosineWithMinLr { min_rate, .. } = &mut decay {
         *min_rate = settings.min_lr_rate;
     }

@@ -117,7 +117,10 @@ impl RunState {
 
 /// Writes a value as indented JSON.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::Io { path: path.into(), action: "write", source: error.into() })?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Io {
+        path: path.into(),
+        action: "write",
+        source: error.into(),
+    })?;
     std::fs::write(path, text + "\n").map_err(Error::io(path, "write"))
 }

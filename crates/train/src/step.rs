@@ -103,7 +103,8 @@ impl<D: Device> Trainer<D> {
         let decision = decide(&self.guard_config, &self.guard, loss, grad_norm);
         let signal = !self.gradients.is_empty();
         if decision == Decision::Accept && signal {
-            let scale = if self.max_grad_norm > 0.0 { clip_scale(grad_norm, self.max_grad_norm) } else { 1.0 };
+            let scale =
+                if self.max_grad_norm > 0.0 { clip_scale(grad_norm, self.max_grad_norm) } else { 1.0 };
             self.optimizer.update(&mut self.policy, &self.gradients, learning_rate, scale)?;
         }
         self.guard.record(&self.guard_config, decision, loss, grad_norm);

@@ -61,7 +61,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
             .iter()
             .map(|group| {
                 // JSON has no infinity: null is the log-probability of the impossible.
-                let row = |row: &Response| row.logprobs.iter().map(|p| p.unwrap_or(f32::NEG_INFINITY)).collect();
+                let row =
+                    |row: &Response| row.logprobs.iter().map(|p| p.unwrap_or(f32::NEG_INFINITY)).collect();
                 group.iter().map(row).collect()
             })
             .collect();
@@ -97,9 +98,7 @@ fn groups(value: &Value) -> Result<Vec<Vec<Response>>, String> {
 }
 
 fn sources(groups: &[Vec<Response>]) -> Result<Vec<Vec<Source>>, String> {
-    let source = |response: &Response| {
-        response.source.parse::<Source>().map_err(|error| error.to_string())
-    };
+    let source = |response: &Response| response.source.parse::<Source>().map_err(|error| error.to_string());
     groups.iter().map(|group| group.iter().map(source).collect()).collect()
 }
 

@@ -23,7 +23,8 @@ pub struct Size {
 }
 
 /// 2 layers, d = 64, 4 heads, 2 of keys and values.
-pub const TINY: Size = Size { hidden: 64, layers: 2, vocab: 512, positions: 1024, dtype: Dtype::F32, tied: true };
+pub const TINY: Size =
+    Size { hidden: 64, layers: 2, vocab: 512, positions: 1024, dtype: Dtype::F32, tied: true };
 
 /// Makes a model folder with a tokenizer trained on `texts`.
 pub fn make_model(dir: &Path, texts: &[String], size: Size, seed: u64) {
@@ -93,4 +94,3 @@ pub fn gsm8k_model(root: &Path) -> PathBuf {
     make_model(&dir, &texts(), TINY, 1);
     dir
 }
-

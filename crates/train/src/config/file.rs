@@ -88,8 +88,11 @@ fn values(table: toml::Table, path: &Path) -> Result<Values, ConfigError> {
     let mut values = Values::new();
     for (name, value) in flat {
         let key = find_key(&name)?;
-        let value = json(value)
-            .ok_or_else(|| ConfigError::Value { key: key.name, value: "a date".into(), expected: key.kind })?;
+        let value = json(value).ok_or_else(|| ConfigError::Value {
+            key: key.name,
+            value: "a date".into(),
+            expected: key.kind,
+        })?;
         match values.insert(key.name, value.clone()) {
             Some(before) if before != value => {
                 return Err(ConfigError::Twice {

@@ -267,13 +267,16 @@ fn check_group(settings: &Settings, method: &Method) -> Result<(), ConfigError> 
             "the group is empty: num_experts, num_teachers and num_generations are all 0".into(),
         ));
     }
-    if uses_groups(method) && group.size() < 2 && method.advantage.singleton == gft_objective::Singleton::Zero {
+    if uses_groups(method) && group.size() < 2 && method.advantage.singleton == gft_objective::Singleton::Zero
+    {
         return Err(ConfigError::Contradiction(format!(
             "a group of one ({group}) has nothing to be compared with, so its advantage is always 0: \
              raise num_generations, num_teachers or num_experts, or set singleton = \"reward\""
         )));
     }
-    if method.name == "eaft" || treatments(&mut method.clone(), &Source::ALL).iter().any(|t| matches!(t.rule, Rule::Eaft { .. })) {
+    if method.name == "eaft"
+        || treatments(&mut method.clone(), &Source::ALL).iter().any(|t| matches!(t.rule, Rule::Eaft { .. }))
+    {
         return Err(ConfigError::Contradiction(
             "the method eaft needs the entropy over the 20 likeliest tokens, which the engine does not measure".into(),
         ));

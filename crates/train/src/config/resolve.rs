@@ -238,9 +238,7 @@ impl Resolved {
 ///
 /// # Errors
 /// Unknown names and values of the wrong type.
-pub fn flag_values<'a>(
-    flags: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<Values, ConfigError> {
+pub fn flag_values<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Values, ConfigError> {
     let mut values = Values::new();
     for (name, text) in flags {
         let key = super::find_key(name)?;
