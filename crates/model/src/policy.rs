@@ -424,13 +424,14 @@ impl TokenStats {
     /// Puts a chunk's statistics at its targets' places.
     fn scatter(&mut self, found: &ChunkStats, targets: ChunkTargets<'_>, order: &[usize]) {
         for row in 0..targets.rows() {
-            for at in targets.offsets[row]..targets.offsets[row + 1] {
-                self.logprobs[order[at]] = found.logprobs[at];
+            let of_row = targets.offsets[row]..targets.offsets[row + 1];
+            for (&target, logprob) in order[of_row.clone()].iter().zip(&found.logprobs[of_row]) {
+                self.logprobs[target] = *logprob;
                 if let Some(entropy) = found.entropy.get(row) {
-                    self.entropy[order[at]] = *entropy;
+                    self.entropy[target] = *entropy;
                 }
                 if let Some(kl) = found.kl.get(row) {
-                    self.kl[order[at]] = *kl;
+                    self.kl[target] = *kl;
                 }
             }
         }

@@ -113,7 +113,8 @@ fn a_written_folder_has_the_source_s_other_files_and_not_the_traces_of_its_run()
     let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     case.folder.save(&case.policy(), source.path(), &SaveOptions::default()).unwrap();
     let kept = ["tokenizer.json", "LICENSE", "modeling_custom.py"];
-    let left = ["metrics.jsonl", "run.lock", "trainer_state.json", "optimizer.pt", "events.out.tfevents.1.host.2.0"];
+    let left =
+        ["metrics.jsonl", "run.lock", "trainer_state.json", "optimizer.pt", "events.out.tfevents.1.host.2.0"];
     for name in kept.iter().chain(&left) {
         std::fs::write(source.path().join(name), name).unwrap();
     }

@@ -19,7 +19,7 @@ pub struct Args {
     /// Continue the run in the output folder from its last checkpoint, or from the given one.
     #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, alias = "resume-from-checkpoint")]
     resume: Option<Option<PathBuf>>,
-    /// Only the banner, notes and errors.
+    /// Say only the banner, notes and errors.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl ClapArgs for SettingFlags {
                     kind if kind.contains("number") => "N",
                     _ => "TEXT",
                 })
-                .allow_hyphen_values(true)
+                .allow_negative_numbers(true)
                 .aliases(
                     key.aliases
                         .iter()
@@ -66,7 +66,7 @@ impl ClapArgs for SettingFlags {
                         .chain(names(key.name).into_iter().skip(1)),
                 );
             if key.kind == "true or false" {
-                arg = arg.num_args(0..=1).default_missing_value("true");
+                arg = arg.num_args(0..=1).default_missing_value("true").value_parser(["true", "false"]);
             }
             command = command.arg(arg);
         }
@@ -136,6 +136,17 @@ fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
 mod tests {
     use super::*;
     use gft_train::config::find_key;
+
+    #[test]
+    fn a_switch_does_not_swallow_the_next_flag() {
+        let command = SettingFlags::augment_args(Command::new("train"));
+        let words = ["train", "--eval-on-start", "--max-steps", "-1", "--shuffle-dataset", "false"];
+        let flags = SettingFlags::from_arg_matches(&command.get_matches_from(words)).unwrap().0;
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected =
+            [pair("max_steps", "-1"), pair("shuffle_dataset", "false"), pair("eval_on_start", "true")];
+        assert_eq!(flags, expected);
+    }
 
     #[test]
     fn every_setting_is_a_flag() {

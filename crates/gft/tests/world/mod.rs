@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+#[allow(unused_imports, reason = "each test file uses what it needs")]
 pub use model::{gsm8k, gsm8k_model};
 
 /// Calls the binary.

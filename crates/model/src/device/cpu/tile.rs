@@ -50,7 +50,7 @@ impl Tile<'_> {
             return;
         }
         let last = |rows: usize, row: usize, width: usize| (rows - 1) * row + width;
-        assert!(self.n % LANES == 0, "width {} is not padded", self.n);
+        assert!(self.n.is_multiple_of(LANES), "width {} is not padded", self.n);
         assert!(self.c.len() >= last(self.m, self.c_rows, self.n), "c is too short");
         if self.k > 0 {
             assert!(self.a.len() > (self.m - 1) * self.a_rows + (self.k - 1) * self.a_cols, "a is too short");
