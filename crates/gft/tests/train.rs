@@ -87,6 +87,14 @@ fn a_gft_run_leaves_what_it_promises() {
     let again = root.path().join("again").display().to_string();
     gft_ok(&["train", &config, "--output-dir", &again]);
     assert_same_run(&run, Path::new(&again), 2);
+    // A run that starts from a run's folder keeps its own metrics.
+    let next = root.path().join("next");
+    let next_out = next.display().to_string();
+    let mut args = small(&out, &data, &next_out, "sft");
+    args.extend(["--max-steps", "1"]);
+    gft_ok(&args);
+    assert_eq!(steps(&next).len(), 1);
+    assert!(fs::read_to_string(next.join("config.toml")).unwrap().contains("method = \"sft\""));
 }
 
 fn assert_same_run(a: &Path, b: &Path, expected: usize) {
