@@ -102,7 +102,9 @@ fn accuracy_rises_by_each_method_and_seed() {
                 .iter()
                 .filter_map(|line| line.get("eval_accuracy")?.as_f64())
                 .collect();
-            let [before, .., after] = accuracy.as_slice() else { panic!("{:?}", lines(&run.join("metrics.jsonl"))) };
+            let [before, .., after] = accuracy.as_slice() else {
+                panic!("{:?}", lines(&run.join("metrics.jsonl")))
+            };
             println!("{method} seed {seed}: {before:.3} -> {after:.3}");
             assert!(after - before >= MARGIN, "{method} seed {seed}: accuracy {before:.3} -> {after:.3}");
         }

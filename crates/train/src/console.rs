@@ -230,8 +230,8 @@ fn step_line(metrics: &Metrics, total: u64, elapsed: f64, left: f64) -> String {
 fn short(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => format!("{value}"),
-        size if size == 0.0 => "0".into(),
-        size if size < 1e-3 || size >= 1e5 => format!("{value:.1e}"),
+        0.0 => "0".into(),
+        size if !(1e-3..1e5).contains(&size) => format!("{value:.1e}"),
         size if size < 10.0 => format!("{value:.3}"),
         size if size < 1000.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),

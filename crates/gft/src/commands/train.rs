@@ -145,7 +145,8 @@ mod tests {
         let words = ["train", "--eval-on-start", "--max-steps", "-1", "--shuffle-dataset", "false"];
         let flags = SettingFlags::from_arg_matches(&command.get_matches_from(words)).unwrap().0;
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let expected = [pair("max_steps", "-1"), pair("shuffle_dataset", "false"), pair("eval_on_start", "true")];
+        let expected =
+            [pair("max_steps", "-1"), pair("shuffle_dataset", "false"), pair("eval_on_start", "true")];
         assert_eq!(flags, expected);
     }
 

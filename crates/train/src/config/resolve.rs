@@ -133,7 +133,7 @@ impl Stage {
             let rows = settings.per_device_train_batch_size.unwrap_or(8)
                 * settings.gradient_accumulation_steps.unwrap_or(1);
             let own = settings.num_generations.unwrap_or(0).max(1);
-            if rows == 0 || rows % own != 0 {
+            if rows == 0 || !rows.is_multiple_of(own) {
                 return Err(ConfigError::Contradiction(format!(
                     "per_device_train_batch_size x gradient_accumulation_steps = {rows} completions is not a multiple \
                      of num_generations = {own}; the next legal value is {}",
