@@ -1,6 +1,8 @@
 //! T26: an arithmetic task is learned. A small model that has seen sums with wrong answers among them gets better at them by
 //! SFT, GFT and GRPO, each on its own signal.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Runs of the real binary on real rows: what they leave, and that they go on bit for bit after a stop.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::fs;
