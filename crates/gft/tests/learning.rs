@@ -1,6 +1,8 @@
 //! T26: an arithmetic task is learned. A small model that has seen sums with wrong answers among them gets better at them by
 //! SFT, GFT and GRPO, each on its own signal.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::path::Path;
@@ -102,7 +104,9 @@ fn accuracy_rises_by_each_method_and_seed() {
                 .iter()
                 .filter_map(|line| line.get("eval_accuracy")?.as_f64())
                 .collect();
-            let [before, .., after] = accuracy.as_slice() else { panic!("{accuracy:?}") };
+            let [before, .., after] = accuracy.as_slice() else {
+                panic!("{:?}", lines(&run.join("metrics.jsonl")))
+            };
             println!("{method} seed {seed}: {before:.3} -> {after:.3}");
             assert!(after - before >= MARGIN, "{method} seed {seed}: accuracy {before:.3} -> {after:.3}");
         }

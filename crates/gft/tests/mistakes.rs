@@ -1,5 +1,7 @@
 //! What users get wrong, and what they are told: the setting or file, the reason, and what to do; exit codes 2 and 3.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! T25: every recipe of the tree runs three steps, and its plan can be printed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::path::{Path, PathBuf};

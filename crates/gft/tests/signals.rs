@@ -1,5 +1,7 @@
 //! T16: a signal saves and ends with 130, and the run goes on from there bit for bit.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Runs of the real binary on real rows: what they leave, and that they go on bit for bit after a stop.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use std::fs;
@@ -87,6 +89,14 @@ fn a_gft_run_leaves_what_it_promises() {
     let again = root.path().join("again").display().to_string();
     gft_ok(&["train", &config, "--output-dir", &again]);
     assert_same_run(&run, Path::new(&again), 2);
+    // A run that starts from a run's folder keeps its own metrics.
+    let next = root.path().join("next");
+    let next_out = next.display().to_string();
+    let mut args = small(&out, &data, &next_out, "sft");
+    args.extend(["--max-steps", "1"]);
+    gft_ok(&args);
+    assert_eq!(steps(&next).len(), 1);
+    assert!(fs::read_to_string(next.join("config.toml")).unwrap().contains("method = \"sft\""));
 }
 
 fn assert_same_run(a: &Path, b: &Path, expected: usize) {
@@ -138,6 +148,84 @@ fn resume_is_bit_exact() {
             "{method} learned nothing"
         );
     }
+}
+
+/// A model that is saved in bfloat16 goes on from its f32 weights, not from the rounded ones.
+#[test]
+fn resume_keeps_the_master_weights_of_a_rounded_model() {
+    let root = tempfile::tempdir().unwrap();
+    let model = root.path().join("model");
+    let size = world::model::Size { dtype: gft_model::Dtype::Bf16, ..world::model::TINY };
+    world::model::make_model(&model, &world::model::texts(), size, 3);
+    let (model, data) = (model.display().to_string(), gsm8k().display().to_string());
+    let (straight, stopped) = (root.path().join("straight"), root.path().join("stopped"));
+    let (a, b) = (straight.display().to_string(), stopped.display().to_string());
+    // Steps this small are lost when weights are rounded to eight bits.
+    let more = ["--max-steps", "6", "--learning-rate", "1e-5", "--lr-scheduler-type", "constant"];
+    let args = |out| {
+        let mut args = small(&model, &data, out, "sft");
+        args.truncate(args.len() - 4);
+        args.extend(more);
+        args
+    };
+    gft_ok(&args(&a));
+    gft_ok(&[args(&b), vec!["--stop-after-steps", "3"]].concat());
+    gft_ok(&[args(&b), vec!["--resume"]].concat());
+    assert_same_run(&straight, &stopped, 6);
+}
+
+/// A changed setting is not continued silently, and a damaged checkpoint is not used.
+#[test]
+fn resume_refuses_what_would_be_another_run() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let run = root.path().join("run");
+    let out = run.display().to_string();
+    let args = small(&model, &data, &out, "sft");
+    let with = |more: &[&'static str]| [args.clone(), more.to_vec()].concat();
+    gft_ok(&with(&["--max-steps", "6", "--save-steps", "2", "--stop-after-steps", "4"]));
+    let output = gft(&with(&["--max-steps", "6", "--resume", "--seed", "7"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("seed was 42, is 7"), "{}", said(&output));
+    // One bit of the newest checkpoint's moments: the one before it is used, and that is said.
+    let moments = run.join("checkpoint-4/optimizer.safetensors");
+    let mut bytes = fs::read(&moments).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&moments, bytes).unwrap();
+    let output = gft_ok(&with(&["--max-steps", "6", "--resume"]));
+    let said = said(&output);
+    assert!(
+        said.contains("checkpoint of step 4 is not used") && said.contains("optimizer.safetensors"),
+        "{said}"
+    );
+    assert!(said.contains("resumed at step 2"), "{said}");
+    assert_eq!(steps(&run).len(), 6);
+}
+
+/// Files that cannot be written beyond a size, as on a full disk: an error with the path, and what was saved stays.
+#[test]
+fn a_full_disk_loses_nothing_that_was_saved() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let run = root.path().join("run");
+    let out = run.display().to_string();
+    let args = small(&model, &data, &out, "sft");
+    let with = |more: &[&'static str]| [args.clone(), more.to_vec()].concat();
+    gft_ok(&with(&["--max-steps", "4", "--stop-after-steps", "2"]));
+    let before = fs::read(run.join("checkpoint-2/model.safetensors")).unwrap();
+    // The shell's limit is in blocks of 512 or 1024 bytes; the weights are larger than either reading of it.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 200; trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gft")]);
+    let output = command.args(with(&["--max-steps", "4", "--resume"])).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("model.safetensors"), "{}", said(&output));
+    assert!(!run.join("checkpoint-4").exists());
+    assert!(fs::read(run.join("checkpoint-2/model.safetensors")).unwrap() == before);
+    gft_ok(&with(&["--max-steps", "4", "--resume"]));
+    assert_eq!(steps(&run).len(), 4);
 }
 
 #[test]

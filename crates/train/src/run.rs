@@ -253,7 +253,7 @@ impl<D: Device + Clone> Run<'_, D> {
             if early || last {
                 let checkpoint = self.save(settings, &trainer, &mut progress)?;
                 if !early {
-                    self.save_model(&trainer, &self.output_dir)?;
+                    self.save_model(&trainer)?;
                 }
                 let first = self.evaluations.first().cloned();
                 return Ok(Finished {
@@ -507,20 +507,30 @@ impl<D: Device + Clone> Run<'_, D> {
         Ok(SaveOptions { dtype, ..SaveOptions::default() })
     }
 
-    /// Writes a model folder that other tools load, with the end of turns that was learned.
+    /// Writes a model folder that other tools load, with the end of turns that was learned. Where the model that a run
+    /// starts from is itself a run's folder, that run's files are left behind.
     fn write_model(&self, trainer: &Trainer<D>, dir: &Path, options: &SaveOptions) -> Result<()> {
         self.folder.save(&trainer.policy, dir, options)?;
-        for stale in [crate::state::FILE, "trainer_state.json", gft_checkpoint::MANIFEST_FILE] {
-            let path = dir.join(stale);
-            if path.exists() {
+        for entry in fs::read_dir(dir).map_err(Error::io(dir, "read"))? {
+            let path = entry.map_err(Error::io(dir, "read"))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if belongs_to_a_run(&name) {
                 fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
             }
         }
         Ok(trainer.rows.encoder().write_stop_config(dir)?)
     }
 
-    fn save_model(&self, trainer: &Trainer<D>, dir: &Path) -> Result<()> {
-        self.write_model(trainer, dir, &self.save_options()?)
+    /// Writes the final model beside the run's own files: aside first, then file by file under its name.
+    fn save_model(&self, trainer: &Trainer<D>) -> Result<()> {
+        let partial = self.output_dir.join(format!("model.partial-{}", std::process::id()));
+        self.write_model(trainer, &partial, &self.save_options()?)?;
+        for entry in fs::read_dir(&partial).map_err(Error::io(&partial, "read"))? {
+            let from = entry.map_err(Error::io(&partial, "read"))?.path();
+            let to = self.output_dir.join(from.file_name().unwrap_or_default());
+            fs::rename(&from, &to).map_err(Error::io(&to, "write"))?;
+        }
+        fs::remove_dir(&partial).map_err(Error::io(&partial, "remove"))
     }
 
     fn stage_dir(&self, stage: usize) -> PathBuf {
@@ -541,6 +551,19 @@ impl<D: Device + Clone> Run<'_, D> {
         }
         fs::rename(&partial, &last).map_err(Error::io(&last, "rename"))
     }
+}
+
+/// Whether a file is one that a run writes beside its model.
+fn belongs_to_a_run(name: &str) -> bool {
+    let names = [
+        crate::state::FILE,
+        gft_checkpoint::MANIFEST_FILE,
+        gft_checkpoint::LOCK_FILE,
+        "trainer_state.json",
+        "metrics.jsonl",
+        "config.toml",
+    ];
+    names.contains(&name) || name.starts_with("refused-step-") || name.starts_with("events.out.tfevents.")
 }
 
 /// Whether something that happens every `every` steps is due; never for 0.

@@ -1,5 +1,7 @@
 //! The step against the plain reading of its method: every row run alone, its gradient added up by hand.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod world;
 
 use gft_model::Batch;

@@ -1,6 +1,11 @@
 //! A small world for tests of the real binary: a model folder made from nothing, rows, and calls of `gft`.
 
-#![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test file uses what it needs; a test may panic"
+)]
 
 pub mod model;
 

@@ -1,6 +1,11 @@
 //! A model folder made from nothing, and rows to train on.
 
-#![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test file uses what it needs; a test may panic"
+)]
 
 use std::path::{Path, PathBuf};
 

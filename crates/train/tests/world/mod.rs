@@ -1,6 +1,11 @@
 //! A stage over the GSM8K excerpt with a model made from nothing, without the binary.
 
-#![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test file uses what it needs; a test may panic"
+)]
 
 #[path = "../../../gft/tests/world/model.rs"]
 pub mod model;
