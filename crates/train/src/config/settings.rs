@@ -70,7 +70,7 @@ settings! {
     method: String = "gft-paper".into(), "algorithm.adv_estimator";
     /// Folder of the model to start from (config.json, safetensors, tokenizer).
     model_name_or_path: Option<String> = None, "model", "actor_rollout_ref.model.path";
-    /// Files or folders of training rows (JSONL, JSON, CSV, Parquet).
+    /// Files or folders of training rows (JSONL, JSON, Parquet).
     dataset_name: Vec<String> = Vec::new(), "data", "train_file", "dataset", "data.train_files";
     /// Files or folders of rows to evaluate on.
     eval_dataset: Vec<String> = Vec::new(), "eval_data", "validation_file", "data.val_files";
