@@ -1,5 +1,6 @@
 //! A reward that an external program gives: long-lived processes, one JSON line in, one out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,8 @@ pub struct CommandSettings {
     pub program: String,
     /// Its arguments, as they stand: no shell reads them.
     pub args: Vec<String>,
+    /// What messages call it.
+    pub shown: String,
     /// Time for one completion. After it the process is ended and a new one started.
     pub time_limit: Duration,
     /// Time for a start, on top of that of the first completion.
@@ -35,8 +38,10 @@ pub struct CommandSettings {
 impl CommandSettings {
     /// A program with 10 s for a completion, 120 s for a start, 3 tries, one process.
     pub fn new(program: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let program = program.into();
         Self {
-            program: program.into(),
+            shown: program.clone(),
+            program,
             args: args.into_iter().map(Into::into).collect(),
             time_limit: Duration::from_secs(10),
             start_limit: Duration::from_secs(120),
@@ -56,7 +61,8 @@ impl CommandSettings {
             return Err(Error::File { path: file.to_owned() });
         }
         let path = file.display().to_string();
-        Ok(Self::new("python3", ["-u", "-c", SHIM, &path, function]))
+        let shown = format!("{path}:{function}");
+        Ok(Self { shown, ..Self::new("python3", ["-u", "-c", SHIM, &path, function]) })
     }
 }
 
@@ -78,7 +84,7 @@ struct Slot {
 /// Why a try brought nothing.
 enum Trouble {
     Died(String),
-    Slow(String),
+    Slow,
 }
 
 impl CommandReward {
@@ -107,19 +113,20 @@ impl CommandReward {
             match self.attempt(slot, candidate) {
                 Ok(answer) => return (answer, false),
                 // What was too slow once would be so again.
-                Err(Trouble::Slow(why)) => return (self.nothing(Score::TimedOut, why), false),
+                Err(Trouble::Slow) => {
+                    return (Answer { score: Score::TimedOut, metrics: BTreeMap::new() }, false);
+                }
                 Err(Trouble::Died(why)) => last = why,
             }
         }
         let why = format!("tried {} times; the last time {last}", self.settings.tries);
-        (self.nothing(Score::Failed(String::new()), why), true)
+        (self.failed(candidate, &why), true)
     }
 
-    /// An answer that is none, with its reason.
-    fn nothing(&self, score: Score, why: String) -> Answer {
-        let why = format!("reward {}: row answered by `{}`: {why}", self.name, self.settings.program);
-        let score = if score == Score::TimedOut { Score::TimedOut } else { Score::Failed(why) };
-        Answer { score, metrics: Default::default() }
+    /// An answer that is a failure, with the reward, the row and the program in its message.
+    fn failed(&self, candidate: &Candidate<'_>, why: &str) -> Answer {
+        let why = format!("reward {}: row {}: `{}` {why}", self.name, candidate.row.id, self.settings.shown);
+        Answer { score: Score::Failed(why), metrics: BTreeMap::new() }
     }
 
     fn attempt(&self, slot: &mut Slot, candidate: &Candidate<'_>) -> Result<Answer, Trouble> {
@@ -141,9 +148,12 @@ impl CommandReward {
         let silence = loop {
             match process.receive(deadline) {
                 Ok(line) => match exchange::read(&line, slot.asked) {
-                    Line::Answer(answer) => return Ok(self.named(answer)),
+                    Line::Answer(Answer { score: Score::Failed(why), .. }) => {
+                        return Ok(self.failed(candidate, &why));
+                    }
+                    Line::Answer(answer) => return Ok(answer),
                     Line::Late => continue,
-                    Line::Nonsense(what) => return Ok(self.nothing(Score::Failed(String::new()), what)),
+                    Line::Nonsense(what) => return Ok(self.failed(candidate, &what)),
                 },
                 Err(silence) => break silence,
             }
@@ -154,16 +164,8 @@ impl CommandReward {
         });
         Err(match silence {
             Silence::Ended => Trouble::Died(format!("it died ({})", words.unwrap_or_default())),
-            Silence::TimedOut => Trouble::Slow(format!("no answer within {limit:?}")),
+            Silence::TimedOut => Trouble::Slow,
         })
-    }
-
-    /// A failure that the program reports, with the name of this reward before it.
-    fn named(&self, mut answer: Answer) -> Answer {
-        if let Score::Failed(why) = &answer.score {
-            answer.score = Score::Failed(format!("reward {}: `{}` {why}", self.name, self.settings.program));
-        }
-        answer
     }
 
     /// Answers questions from the common list until there are none left.
@@ -182,7 +184,7 @@ impl CommandReward {
             let answer = match &last {
                 Some(last) if used_up >= HOPELESS => {
                     let why = format!("given up after {used_up} completions in a row: {last}");
-                    Answer { score: Score::Failed(why), metrics: Default::default() }
+                    Answer { score: Score::Failed(why), metrics: BTreeMap::new() }
                 }
                 _ => {
                     let (answer, exhausted) = self.answer(&mut slot, candidate);
@@ -218,14 +220,14 @@ impl Reward for CommandReward {
                 answers[at] = Some(answer);
             }
         });
-        let limit = self.settings.time_limit;
         let mut judged = Judged::default();
-        for answer in answers {
-            let lost = || self.nothing(Score::Failed(String::new()), "the thread that asked it ended".into());
-            let answer = answer.unwrap_or_else(lost);
-            if answer.score == Score::TimedOut {
-                let slow = || format!("reward {}: no answer within {limit:?} for a completion", self.name);
-                judged.failure.get_or_insert_with(slow);
+        for (candidate, answer) in candidates.iter().zip(answers) {
+            let answer = answer.unwrap_or_else(|| self.failed(candidate, "was asked by a thread that ended"));
+            if answer.score == Score::TimedOut && judged.failure.is_none() {
+                let (row, shown, limit) = (&candidate.row.id, &self.settings.shown, self.settings.time_limit);
+                let slow =
+                    format!("reward {}: row {row}: `{shown}` gave no answer within {limit:?}", self.name);
+                judged.failure = Some(slow);
             }
             judged.push(answer.score, answer.metrics);
         }

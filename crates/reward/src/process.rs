@@ -15,6 +15,8 @@ const MAX_LINE: u64 = 1 << 20;
 const WAITING: usize = 64;
 /// Lines of standard error kept for messages.
 const KEPT: usize = 4;
+/// Longest wait for the rest of standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What came instead of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub(crate) struct Process {
     input: Sender<Vec<u8>>,
     lines: Receiver<Vec<u8>>,
     complaints: Arc<Mutex<VecDeque<String>>>,
+    /// Closed when standard error has been read to its end.
+    complained: Receiver<()>,
+    over: bool,
 }
 
 impl Process {
@@ -43,6 +48,7 @@ impl Process {
         let (input, to_write) = channel::<Vec<u8>>();
         let (found, lines) = sync_channel(WAITING);
         let complaints = Arc::new(Mutex::new(VecDeque::new()));
+        let (complaining, complained) = channel::<()>();
         if let Some(mut stdin) = child.stdin.take() {
             thread::spawn(move || {
                 while let Ok(bytes) = to_write.recv() {
@@ -57,9 +63,12 @@ impl Process {
         }
         if let Some(stderr) = child.stderr.take() {
             let complaints = Arc::clone(&complaints);
-            thread::spawn(move || keep_last(stderr, &complaints));
+            thread::spawn(move || {
+                keep_last(stderr, &complaints);
+                drop(complaining);
+            });
         }
-        Ok(Self { child, input, lines, complaints })
+        Ok(Self { child, input, lines, complaints, complained, over: false })
     }
 
     /// Hands over a line to be written. False if the process no longer reads.
@@ -91,19 +100,30 @@ impl Process {
             Ok(Some(status)) => status.to_string(),
             _ => "output closed".into(),
         };
+        self.end();
+        // Its descendants have ended too, so this is short; only one in another group could hold standard error open.
+        let _ = self.complained.recv_timeout(LAST_WORDS);
         let kept = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let words: Vec<&str> = kept.iter().map(String::as_str).collect();
         if words.is_empty() { ended } else { format!("{ended}; it said: {}", words.join(" | ")) }
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// Ends the process and its group, once: later the number of the group may be another's.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
         let group = rustix::process::Pid::from_child(&self.child);
         // An error says that the group has already ended.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -103,6 +103,7 @@ fn files_that_cannot_be_used_say_why() {
         said("def compute_score(data_source, solution_str, ground_truth): import os; os._exit(9)")
             .contains("9")
     );
+    assert!(said("def other(): pass").contains("my reward.py:compute_score` tried 1 times"));
     let missing = CommandSettings::python("nowhere/f.py".as_ref(), "f");
     assert!(matches!(missing, Err(Error::File { .. })));
 }
