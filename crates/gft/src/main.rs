@@ -47,6 +47,8 @@ enum Command {
     Plan(commands::plan::Args),
     /// Evaluate a method on groups of log-probabilities: JSON lines in, loss and gradients out.
     Objective(commands::objective::Args),
+    /// Compare answers with reference answers: rows of JSON, or one pair with an explanation.
+    Verify(commands::verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -76,5 +78,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Train(args) => commands::train::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Objective(args) => commands::objective::run(args),
+        Command::Verify(args) => commands::verify::run(args),
     }
 }

@@ -2,11 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Candidate, Error, Reward, Score};
+use crate::{Candidate, Error, Judged, Reward, Score};
 
 /// Rewards and their weights.
 pub struct Combination {
     parts: Vec<(Box<dyn Reward>, f64)>,
+    on_failure: OnFailure,
+}
+
+/// What becomes of a completion whose scoring failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is unscorable and counted; the run goes on.
+    #[default]
+    Drop,
+    /// The run stops with the first failure of a batch, or the first time limit of an external reward.
+    Stop,
+}
+
+/// A mean in the making.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mean {
+    /// Values seen.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+}
+
+impl Mean {
+    /// The mean; `None` without values.
+    pub fn value(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
 }
 
 /// What happened to the completions under one reward.
@@ -65,6 +92,8 @@ pub struct Grades {
     pub rewards: Vec<Option<f64>>,
     /// What each reward said, by its name.
     pub by_reward: BTreeMap<String, Summary>,
+    /// The rewards' own metrics, by `{reward}/{metric}`.
+    pub metrics: BTreeMap<String, Mean>,
     /// The first failure, if there was one.
     pub failure: Option<String>,
 }
@@ -83,7 +112,13 @@ impl Combination {
         }
         let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
         let parts = rewards.into_iter().enumerate().map(|(at, reward)| (reward, weight(at))).collect();
-        Ok(Self { parts })
+        Ok(Self { parts, on_failure: OnFailure::default() })
+    }
+
+    /// The same rewards with another way with failures.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
     }
 
     /// Whether there is any reward.
@@ -100,32 +135,61 @@ impl Combination {
     /// because a sum without one of its terms is another reward.
     ///
     /// # Errors
-    /// [`Error::Scores`] when a reward does not answer for every candidate.
+    /// [`Error::Scores`] when a reward does not answer for every candidate, [`Error::Failed`] with [`OnFailure::Stop`].
     pub fn score(&self, candidates: &[Candidate<'_>]) -> Result<Grades, Error> {
         let mut grades = Grades { rewards: vec![Some(0.0); candidates.len()], ..Grades::default() };
         for (reward, weight) in &self.parts {
-            let scores = reward.score(candidates);
-            if scores.len() != candidates.len() {
-                let (name, expected, found) = (reward.name().to_owned(), candidates.len(), scores.len());
-                return Err(Error::Scores { name, expected, found });
+            let name = reward.name();
+            let mut judged = reward.judge(candidates);
+            if judged.scores.len() != candidates.len() {
+                let (expected, found) = (candidates.len(), judged.scores.len());
+                return Err(Error::Scores { name: name.to_owned(), expected, found });
             }
-            let summary = grades.by_reward.entry(reward.name().to_owned()).or_default();
-            for (total, mut score) in grades.rewards.iter_mut().zip(scores) {
-                if matches!(score, Score::Value(value) if !value.is_finite()) {
-                    score = Score::Failed(format!("{} gave a reward that is not finite", reward.name()));
-                }
-                summary.add(&score);
-                *total = match (*total, &score) {
-                    (Some(sum), Score::Value(value)) => Some(sum + weight * value),
-                    _ => None,
-                };
-                if let (None, Score::Failed(message)) = (&grades.failure, score) {
-                    grades.failure = Some(message);
-                }
+            let failure = refuse_what_is_not_finite(name, &mut judged);
+            if let (Some(message), OnFailure::Stop) = (&failure, self.on_failure) {
+                let lost = |score: &&Score| matches!(score, Score::Failed(_) | Score::TimedOut);
+                let failed = judged.scores.iter().filter(lost).count() as u64;
+                let (name, seen) = (name.to_owned(), candidates.len() as u64);
+                return Err(Error::Failed { name, failed, seen, message: message.clone() });
             }
+            grades.failure = grades.failure.or(failure);
+            grades.add(name, *weight, &judged);
         }
         Ok(grades)
     }
+}
+
+impl Grades {
+    /// Adds what one reward said.
+    fn add(&mut self, name: &str, weight: f64, judged: &Judged) {
+        let summary = self.by_reward.entry(name.to_owned()).or_default();
+        for (total, score) in self.rewards.iter_mut().zip(&judged.scores) {
+            summary.add(score);
+            *total = match (*total, score) {
+                (Some(sum), Score::Value(value)) => Some(sum + weight * value),
+                _ => None,
+            };
+        }
+        for (metric, value) in judged.metrics.iter().flatten() {
+            let mean = self.metrics.entry(format!("{name}/{metric}")).or_default();
+            mean.count += 1;
+            mean.sum += value;
+        }
+    }
+}
+
+/// Makes failures of numbers that are none, and returns the first failure.
+fn refuse_what_is_not_finite(name: &str, judged: &mut Judged) -> Option<String> {
+    for score in &mut judged.scores {
+        if matches!(score, Score::Value(value) if !value.is_finite()) {
+            *score = Score::Failed(format!("{name} gave a reward that is not finite"));
+        }
+    }
+    let said = judged.scores.iter().find_map(|score| match score {
+        Score::Failed(message) => Some(message.clone()),
+        _ => None,
+    });
+    said.or_else(|| judged.failure.take())
 }
 
 #[cfg(test)]
@@ -179,6 +243,20 @@ mod tests {
     fn numbers_that_are_none_are_failures() {
         let grades = score(vec![Box::new(Fixed("a", vec![Score::Value(f64::NAN)]))], &[], 1).unwrap();
         assert_eq!((grades.rewards[0], grades.by_reward["a"].failed), (None, 1));
+    }
+
+    #[test]
+    fn a_failure_stops_where_it_shall() {
+        let row = row();
+        let one = Candidate { row: &row, text: "", tokens: 1, truncated: false, demonstration: false };
+        let stopping = |scores: Vec<Score>| {
+            let part: Box<dyn Reward> = Box::new(Fixed("a", scores));
+            Combination::new(vec![part], &[]).unwrap().on_failure(OnFailure::Stop).score(&[one; 2])
+        };
+        let failed = stopping(vec![Score::Value(1.0), Score::Failed("no".into())]).unwrap_err().to_string();
+        assert_eq!(failed, "the reward `a` failed for 1 of 2 completions: no");
+        // Work that the verifier spent is a property of the completion and no failure.
+        assert!(stopping(vec![Score::TimedOut, Score::Unscorable]).is_ok());
     }
 
     #[test]

@@ -3,16 +3,52 @@
 //! A [`Reward`] says one of three things of a completion: a number, that it cannot be scored (no reference answer, a
 //! reference that nobody can read), or that scoring it failed. The last two leave the row out of its group's
 //! statistics; the last is also counted, because an error is never a zero.
+//!
+//! Made here: [`Verifier`], [`AnswerFormat`], [`Overlong`], [`Repetition`]. Made elsewhere: [`CommandReward`], a program
+//! that is spoken to in lines of JSON or a function of a Python file, and [`HttpReward`], a server in OpenRLHF's shape.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::time::Duration;
+//! use gft_reward::*;
+//!
+//! let mut settings = CommandSettings::python(Path::new("my_reward.py"), "compute_score")?;
+//! settings.time_limit = Duration::from_secs(5);
+//! settings.workers = 4;
+//! let python = CommandReward::new("compute_score", settings)?;
+//! let program = CommandReward::new("judge", CommandSettings::new("./judge", ["--fast"]))?;
+//! let server = HttpReward::new("remote", HttpSettings::new("http://127.0.0.1:5000/get_reward"))?;
+//! let parts: Vec<Box<dyn Reward>> = vec![Box::new(Verifier::default()), Box::new(python), Box::new(program), Box::new(server)];
+//! let rewards = Combination::new(parts, &[1.0, 0.5, 0.5, 0.5])?.on_failure(OnFailure::Stop);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # The protocol of an external program
+//! A question is one line: the row's columns and over them `id` (a number, to be sent back), `row_id`, `prompt` (text or
+//! messages), `completion`, `solution`, `gold`, `tokens`, `truncated`. An answer is one line: `{"id", "reward"}` with a
+//! finite number or null (cannot be scored), optionally `metrics` (an object of numbers), or `{"id", "error"}`. Standard
+//! error is kept for messages. A line that is anything else is a failure of the completion that was asked about.
 
 mod combination;
+mod command;
+mod exchange;
 mod format;
+mod http;
 mod overlong;
+mod process;
+mod repetition;
 mod verifier;
 
-pub use combination::{Combination, Grades, Summary};
+pub use combination::{Combination, Grades, Mean, OnFailure, Summary};
+pub use command::{CommandReward, CommandSettings};
 pub use format::AnswerFormat;
+pub use http::{HttpReward, HttpSettings};
 pub use overlong::Overlong;
+pub use repetition::Repetition;
 pub use verifier::Verifier;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use gft_data::Row;
 
@@ -51,6 +87,32 @@ pub trait Reward: Send + Sync {
 
     /// One score for each candidate, in their order.
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score>;
+
+    /// The scores with what the reward says beside them; one that says nothing more need not define it.
+    fn judge(&self, candidates: &[Candidate<'_>]) -> Judged {
+        let scores = self.score(candidates);
+        let metrics = vec![BTreeMap::new(); scores.len()];
+        Judged { scores, metrics, failure: None }
+    }
+}
+
+/// Scores and what belongs to them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Judged {
+    /// One score for each candidate, in their order.
+    pub scores: Vec<Score>,
+    /// The reward's own metrics for each candidate.
+    pub metrics: Vec<BTreeMap<String, f64>>,
+    /// What went wrong first, where the scores do not say it (a time limit).
+    pub failure: Option<String>,
+}
+
+impl Judged {
+    /// Adds the next candidate's.
+    pub fn push(&mut self, score: Score, metrics: BTreeMap<String, f64>) {
+        self.scores.push(score);
+        self.metrics.push(metrics);
+    }
 }
 
 /// What is wrong with a combination of rewards.
@@ -75,6 +137,34 @@ pub enum Error {
     /// A weight that is not a finite number.
     #[error("reward weight {0} is not a finite number")]
     Weight(f64),
+    /// A setting of a reward that cannot be.
+    #[error("reward {name}: `{setting}` {problem}")]
+    Setting {
+        /// The reward.
+        name: String,
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file with a reward function that is not there.
+    #[error("{}: no such file with a reward function", path.display())]
+    File {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Scoring failed, and the run is to stop then.
+    #[error("the reward `{name}` failed for {failed} of {seen} completions: {message}")]
+    Failed {
+        /// The reward.
+        name: String,
+        /// Completions without a score through a failure or a time limit.
+        failed: u64,
+        /// Completions asked about.
+        seen: u64,
+        /// The first failure.
+        message: String,
+    },
     /// A reward returned another number of scores than it was given candidates.
     #[error("the reward `{name}` returned {found} scores for {expected} completions")]
     Scores {

@@ -1,6 +1,6 @@
 //! The verifier as a reward: 1 for the reference answer, 0 for another one or none.
 
-use gft_verify::{ExtractOptions, Kind, Outcome, Policy, grade};
+use gft_verify::{ExtractOptions, Kind, Outcome, Policy, Verdict, grade};
 use rayon::prelude::*;
 
 use crate::{Candidate, Reward, Score};
@@ -18,14 +18,16 @@ impl Verifier {
     /// The score of one completion against a reference answer.
     pub fn grade(&self, text: &str, gold: &str) -> Score {
         let found = grade(text, gold, &self.extract, &self.policy);
-        match found.verdict.outcome {
+        Self::score_of(&found.verdict, found.extracted.is_some())
+    }
+
+    /// The score that a verdict stands for; `answered` says whether there was an answer to compare.
+    pub fn score_of(verdict: &Verdict, answered: bool) -> Score {
+        match verdict.outcome {
             Outcome::Equal(_) => Score::Value(1.0),
             Outcome::Budget => Score::TimedOut,
             // A reference that cannot be read proves nothing against an answer that is written otherwise.
-            Outcome::Unparsed
-                if found.extracted.is_some()
-                    && matches!(found.verdict.how.gold, Kind::Unread | Kind::Nothing) =>
-            {
+            Outcome::Unparsed if answered && matches!(verdict.how.gold, Kind::Unread | Kind::Nothing) => {
                 Score::Unscorable
             }
             Outcome::NotEqual | Outcome::Unparsed => Score::Value(0.0),

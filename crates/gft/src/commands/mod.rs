@@ -8,3 +8,4 @@ pub mod logprobs;
 pub mod objective;
 pub mod plan;
 pub mod train;
+pub mod verify;
