@@ -66,7 +66,8 @@ pub fn demonstrations(
         (Source::Expert, &row.expert, experts, composition.experts),
         (Source::Teacher, &row.teachers, teachers, composition.teachers),
     ];
-    for (source, completions, encoded, wanted) in sources {
+    // What the group does not want is not lost.
+    for (source, completions, encoded, wanted) in sources.into_iter().filter(|(.., wanted)| *wanted > 0) {
         let usable = usable(source, completions, encoded, long, &mut lost);
         let len = usable.len();
         let start = if len > wanted { (epoch.wrapping_mul(wanted as u64) % len as u64) as usize } else { 0 };

@@ -55,7 +55,7 @@ pub struct TargetSums {
     pub sampled_difference: f64,
     /// Largest of them.
     pub sampled_difference_max: f64,
-    /// Tokens computed, prompts included.
+    /// Tokens sampled, and tokens of passes, prompts included; all under the policy.
     pub computed: u64,
 }
 
@@ -206,6 +206,10 @@ impl StepReport {
     pub(crate) fn finish(&mut self, beta: Option<f64>, found: Collected) {
         self.kl = beta.map(|beta| self.kl_loss / beta / self.updates.len().max(1) as f64);
         let Collected { groups, rows, statistics, .. } = found;
+        let own = groups.iter().flat_map(|group| &group.rollouts);
+        let sampled =
+            own.filter(|rollout| rollout.source == Source::Policy).map(|rollout| rollout.tokens.len() as u64);
+        self.sums.policy.computed += sampled.sum::<u64>();
         for ((group, rows), statistics) in groups.into_iter().zip(rows).zip(statistics) {
             let rollouts = group.rollouts.into_iter().zip(rows).map(|(rollout, state)| RolloutReport {
                 source: rollout.source,
@@ -281,7 +285,7 @@ impl StepReport {
 }
 
 impl StepReport {
-    /// Tokens that forward and backward passes computed, prompts included.
+    /// Tokens that were sampled, and those of the forward and backward passes, prompts included.
     pub fn computed_tokens(&self) -> u64 {
         self.sums.iter().map(|(_, sums)| sums.computed).sum()
     }

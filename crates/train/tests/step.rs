@@ -199,6 +199,13 @@ fn later_updates_use_the_log_probabilities_of_the_start() {
     assert_eq!(trainer.optimizer.state().2, 4);
     let ratio = report.summary.policy.ratio;
     assert!(ratio.max > 1.0 + 1e-3 && ratio.min < 1.0 - 1e-3, "{ratio:?}");
+    // Weights that stay: every token is held against its own log-probability of the start.
+    flags.retain(|(name, _)| *name != "lr");
+    flags.push(("lr", "0"));
+    let mut trainer = stage(&model, "grpo", &flags);
+    let ratio = step(&mut trainer, 0).summary.policy.ratio;
+    // 1e-4: the same forward pass in f32, cut otherwise.
+    assert!(ratio.tokens > 0 && ratio.min > 1.0 - 1e-4 && ratio.max < 1.0 + 1e-4, "{ratio:?}");
     // One update a step: every ratio is exactly 1.
     let mut trainer = stage(&model, "grpo", &long);
     let ratio = step(&mut trainer, 0).summary.policy.ratio;
