@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use gft_train::plan;
 
-use super::train::SettingFlags;
+use super::train::{SettingFlags, check_model};
 use crate::failure::Failure;
 
 /// Arguments of `gft plan`.
@@ -22,6 +22,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let resolved = args.settings.resolve(args.config.as_ref())?;
+    check_model(&resolved)?;
     let plan = plan(&resolved)?;
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| Failure::Run(error.to_string()))?;

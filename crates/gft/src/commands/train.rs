@@ -1,6 +1,6 @@
 //! `gft train`: a run from a configuration file and flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use gft_train::config::{KEYS, Resolved, load};
 use gft_train::{Begin, Console, train};
 
 use crate::failure::Failure;
+use crate::model_path;
 
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
@@ -97,6 +98,9 @@ impl FromArgMatches for SettingFlags {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let resolved = args.settings.resolve(args.config.as_ref())?;
+    if args.resume.is_none() {
+        check_model(&resolved)?;
+    }
     let begin = match args.resume {
         None => Begin::Fresh,
         Some(None) => Begin::Resume,
@@ -119,6 +123,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Says what lies where the model should, as every command that takes a model does. A model that is missing from the
+/// settings is for the training to name.
+///
+/// # Errors
+/// Of [`model_path::open`].
+pub fn check_model(resolved: &Resolved) -> Result<(), Failure> {
+    let first = resolved.stages.first().and_then(|stage| stage.settings.model_name_or_path.as_ref());
+    first.map_or(Ok(()), |path| model_path::open(Path::new(path)).map(|_| ()))
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the process at once with 130.
