@@ -3,7 +3,9 @@
 //! Computed as transformers does, in f32, because that is what the checkpoints were trained with: a more exact angle
 //! at position 30,000 would be another model.
 
-use rayon::prelude::*;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde_json::Value;
 
 /// How the rotary frequencies are stretched for longer contexts (`rope_type` in `config.json`).
@@ -146,14 +148,29 @@ impl RopeScaling {
 /// Cosine and sine for each token: `[T, head_dim / 2]` each.
 pub fn rotation_table(inverse_frequencies: &[f32], factor: f32, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
     let half = inverse_frequencies.len();
-    let mut cos = vec![0.0; positions.len() * half];
-    let mut sin = cos.clone();
-    let rows = cos.par_chunks_exact_mut(half).zip(sin.par_chunks_exact_mut(half)).zip(positions);
-    rows.with_min_len(16).for_each(|((cos, sin), &position)| {
+    let fill = |position: u32, cos: &mut [f32], sin: &mut [f32]| {
         for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(inverse_frequencies) {
             let (s, c) = (position as f32 * frequency).sin_cos();
             (*cos, *sin) = (c * factor, s * factor);
         }
-    });
+    };
+    let mut cos = vec![0.0; positions.len() * half];
+    let mut sin = cos.clone();
+    let mut first_with: HashMap<u32, usize> = HashMap::new();
+    for (row, &position) in positions.iter().enumerate() {
+        let own = row * half..(row + 1) * half;
+        match first_with.entry(position) {
+            // The sequences of a batch share their positions.
+            Entry::Occupied(first) => {
+                let first = first.get() * half;
+                cos.copy_within(first..first + half, own.start);
+                sin.copy_within(first..first + half, own.start);
+            }
+            Entry::Vacant(place) => {
+                place.insert(row);
+                fill(position, &mut cos[own.clone()], &mut sin[own]);
+            }
+        }
+    }
     (cos, sin)
 }

@@ -280,12 +280,12 @@ fn a_restored_optimizer_goes_on_bit_for_bit() {
     steps(&mut policy, &mut optimizer, 0..3);
     let (m, v, updates) = optimizer.state();
     assert_eq!(updates, 3);
-    let copy = |buffer: &CpuBuffer| CpuBuffer::owned(buffer.as_slice().to_vec());
+    let copy = |buffer: &CpuBuffer| CpuBuffer::owned(buffer.as_slice());
     let mut restored = AdamW::restore(&policy, config, copy(m), copy(v), updates).unwrap();
     steps(&mut policy, &mut restored, 3..6);
     assert!(straight.params().as_slice() == policy.params().as_slice());
 
-    let short = CpuBuffer::owned(vec![0.0; 3]);
+    let short = CpuBuffer::zeros(3);
     let error = AdamW::restore(&policy, config, short, copy(restored.state().1), 3).err().unwrap();
     assert!(error.to_string().contains("moments of 3"), "{error}");
 }

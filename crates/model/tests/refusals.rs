@@ -45,7 +45,7 @@ fn batches() {
 #[test]
 fn as_many_weights_as_the_architecture_has() {
     for len in [0, 1000] {
-        let weights = CpuBuffer::owned(vec![0.0; len]);
+        let weights = CpuBuffer::zeros(len);
         says(&message(Policy::new(Cpu::new(), models::plain(), weights)), &[&format!("{len} weights")]);
     }
 }

@@ -228,7 +228,7 @@ fn write_model(new: &NewModel, seed: u64, target: &Path) -> Result<Written, Fail
     let architecture = Architecture::from_config(&config, &target.join("config.json"))
         .map_err(|error| Failure::usage(error.to_string()))?;
     let parameters = Layout::new(&architecture).len;
-    let weights = CpuBuffer::owned(random_weights(&architecture, seed));
+    let weights = CpuBuffer::owned(&random_weights(&architecture, seed));
     let policy = Policy::new(Cpu::new(), architecture, weights)?;
     let folder = ModelFolder::from_config(target, format!("{config:#}\n"))?;
     folder.save(&policy, target, &SaveOptions { dtype: Some(new.dtype), ..SaveOptions::default() })?;

@@ -220,6 +220,9 @@ pub trait Device: Send + Sync {
     /// A batch in the form in which this device wants it.
     type Plan: Send + Sync;
 
+    /// Runs `task(0)` to `task(tasks - 1)` on the host's threads, in no order.
+    fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+
     /// A buffer with unspecified contents.
     fn alloc(&self, len: usize) -> Self::Buf;
     /// A buffer of zeros.

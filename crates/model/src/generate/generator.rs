@@ -65,10 +65,12 @@ impl<'a, D: Device> Generator<'a, D> {
         }
         let mut ends = device.alloc(last.len() * hidden);
         device.gather_rows(x.all(), &last, hidden, ends.all_mut());
-        Ok(self.logits(last.len(), &ends))
+        let mut logits = Vec::new();
+        self.logits(last.len(), &ends, &mut logits);
+        Ok(logits)
     }
 
-    /// Runs one token of each sequence and returns the logits that follow, `[sequences, V]` on the host.
+    /// Runs one token of each sequence and puts the logits that follow, `[sequences, V]`, into `logits` on the host.
     ///
     /// `slots` say where each token's keys and values go; `chains` what each sees, its own slot included.
     pub(super) fn step(
@@ -77,7 +79,8 @@ impl<'a, D: Device> Generator<'a, D> {
         slots: &[Slot],
         chains: &[Chain],
         cache: &mut D::Cache,
-    ) -> Vec<f32> {
+        logits: &mut Vec<f32>,
+    ) {
         let (policy, device, hidden) = (self.policy, &self.policy.device, self.policy.arch.hidden);
         let rows = tokens.len();
         let positions: Vec<u32> = chains.iter().map(|chain| chain.len() as u32 - 1).collect();
@@ -93,10 +96,10 @@ impl<'a, D: Device> Generator<'a, D> {
                 device.cached_attention(cache, index, window, chains, qkv.all(), attention.all_mut());
             });
         }
-        self.logits(rows, &x)
+        self.logits(rows, &x, logits);
     }
 
-    fn logits(&self, rows: usize, x: &D::Buf) -> Vec<f32> {
+    fn logits(&self, rows: usize, x: &D::Buf, host: &mut Vec<f32>) {
         let (policy, device) = (self.policy, &self.policy.device);
         let mut normed = device.alloc(x.len());
         let mut inv = device.alloc(rows);
@@ -104,8 +107,7 @@ impl<'a, D: Device> Generator<'a, D> {
         device.rms_norm(x.all(), weight, policy.arch.rms_eps, normed.all_mut(), inv.all_mut());
         let mut logits = device.alloc(rows * policy.arch.vocab);
         device.linear(&self.head, rows, false, normed.all(), logits.all_mut());
-        let mut host = vec![0.0; logits.len()];
-        device.read(logits.all(), &mut host);
-        host
+        host.resize(logits.len(), 0.0);
+        device.read(logits.all(), host);
     }
 }

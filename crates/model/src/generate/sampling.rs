@@ -1,5 +1,7 @@
 //! Drawing a token from logits: penalty, temperature, filters, in the order of transformers' `generate`.
 
+use crate::device::cpu::math;
+use crate::device::cpu::vectorized::vectorized;
 use crate::error::{ModelError, Result};
 
 /// The distribution that tokens are drawn from.
@@ -57,7 +59,7 @@ impl Sampling {
     /// Draws a token with the uniform random number `u`. `seen` yields the tokens of prompt and completion so far.
     pub(super) fn draw<'a>(&self, logits: &mut [f32], u: f64, seen: impl Iterator<Item = &'a u32>) -> Draw {
         let model_scale = if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature };
-        let model_lse = log_sum_exp(logits.iter().map(|z| z * model_scale));
+        let model_lse = log_sum_exp(logits, model_scale);
         let unpenalised = self.penalise(logits, seen);
         let model = |token: usize, logits: &[f32]| {
             let z = unpenalised.iter().find(|(t, _)| *t as usize == token).map_or(logits[token], |(_, z)| *z);
@@ -68,18 +70,15 @@ impl Sampling {
             return Draw { token: token as u32, logprob: model(token, logits), sampling_logprob: 0.0 };
         }
         if self.top_k == 0 && self.top_p == 1.0 && self.min_p == 0.0 {
-            let lse = if unpenalised.is_empty() {
-                model_lse
-            } else {
-                log_sum_exp(logits.iter().map(|z| z * model_scale))
-            };
-            let token = walk(logits.iter().map(|z| z * model_scale - lse), u);
+            let lse = if unpenalised.is_empty() { model_lse } else { log_sum_exp(logits, model_scale) };
+            let token = walk(logits, model_scale, lse, u);
             let sampling_logprob = logits[token] * model_scale - lse;
             return Draw { token: token as u32, logprob: model(token, logits), sampling_logprob };
         }
         let kept = self.filter(logits, model_scale);
-        let lse = log_sum_exp(kept.iter().map(|(_, z)| *z));
-        let (token, z) = kept[walk(kept.iter().map(|(_, z)| z - lse), u)];
+        let tempered: Vec<f32> = kept.iter().map(|(_, z)| *z).collect();
+        let lse = log_sum_exp(&tempered, 1.0);
+        let (token, z) = kept[walk(&tempered, 1.0, lse, u)];
         Draw { token, logprob: model(token as usize, logits), sampling_logprob: z - lse }
     }
 
@@ -111,7 +110,8 @@ impl Sampling {
         }
         kept.sort_unstable_by(likelier);
         if self.top_p < 1.0 {
-            let lse = log_sum_exp(kept.iter().map(|(_, z)| *z));
+            let tempered: Vec<f32> = kept.iter().map(|(_, z)| *z).collect();
+            let lse = log_sum_exp(&tempered, 1.0);
             let mut sum = 0.0f64;
             let count = kept.iter().take_while(|(_, z)| {
                 let before = sum;
@@ -128,35 +128,43 @@ impl Sampling {
     }
 }
 
-fn likeliest(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, z) in logits.iter().enumerate() {
-        if *z > logits[best] {
-            best = i;
-        }
+/// Logits whose probabilities are summed at once when drawing.
+const BLOCK: usize = 512;
+
+vectorized! {
+    /// Index of the first largest logit.
+    fn likeliest(logits: &[f32]) -> usize {
+        let max = math::max(logits);
+        logits.iter().position(|z| *z == max).unwrap_or(0)
     }
-    best
+
+    fn log_sum_exp(logits: &[f32], scale: f32) -> f32 {
+        math::log_sum_exp(logits, scale)
+    }
+
+    fn probability(logits: &[f32], scale: f32, lse: f32) -> f64 {
+        math::sum(logits, |_, z| math::exp(z * scale - lse))
+    }
 }
 
-fn log_sum_exp(z: impl Iterator<Item = f32> + Clone) -> f32 {
-    let max = z.clone().fold(f32::NEG_INFINITY, f32::max);
-    max + z.map(|z| f64::from((z - max).exp())).sum::<f64>().ln() as f32
-}
-
-/// Index at which the running sum of probabilities passes `u`; the last with any probability if rounding loses it.
-fn walk(logprobs: impl Iterator<Item = f32>, u: f64) -> usize {
-    let (mut sum, mut last) = (0.0f64, 0);
-    for (i, logprob) in logprobs.enumerate() {
-        let p = f64::from(logprob.exp());
-        if p > 0.0 {
-            last = i;
+/// Index at which the running sum of probabilities `e^(scale z - lse)` passes `u`; the last with any probability if
+/// rounding loses it.
+fn walk(logits: &[f32], scale: f32, lse: f32, u: f64) -> usize {
+    let mut sum = 0.0f64;
+    for (index, block) in logits.chunks(BLOCK).enumerate() {
+        let of_block = probability(block, scale, lse);
+        if sum + of_block > u {
+            let mut within = sum;
+            for (i, z) in block.iter().enumerate() {
+                within += f64::from(math::exp(z * scale - lse));
+                if within > u {
+                    return index * BLOCK + i;
+                }
+            }
         }
-        sum += p;
-        if sum > u {
-            return i;
-        }
+        sum += of_block;
     }
-    last
+    logits.iter().rposition(|z| math::exp(z * scale - lse) > 0.0).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Which sequences run together: a finished one makes room for a waiting one at once.
 
 use std::collections::VecDeque;
-
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 use super::generator::Generator;
 use super::pages::{Pages, Run};
@@ -39,6 +38,8 @@ struct Schedule<'a, D: Device> {
     done: Vec<Completion>,
     pages: Pages,
     cache: D::Cache,
+    /// Logits of the last step; kept because its pages are expensive to get.
+    logits: Vec<f32>,
 }
 
 impl<D: Device> Generator<'_, D> {
@@ -73,6 +74,7 @@ impl<D: Device> Generator<'_, D> {
             done: Vec::new(),
             pages: Pages::default(),
             cache: self.cache(),
+            logits: Vec::new(),
         };
         while schedule.admit(observer)? || !schedule.active.is_empty() {
             schedule.step(observer);
@@ -100,7 +102,7 @@ impl<D: Device> Schedule<'_, D> {
                 logits.extend_from_slice(prompt.map_or(&[], |prompt| &prompt.logits));
             }
             started |= !first.is_empty();
-            self.draw(first, logits, observer);
+            self.draw(first, &mut logits, observer);
         }
         Ok(started)
     }
@@ -159,26 +161,30 @@ impl<D: Device> Schedule<'_, D> {
             chains.push(chain);
         }
         self.generator.policy.device().reserve_pages(&mut self.cache, self.pages.count());
-        let logits = self.generator.step(&tokens, &slots, &chains, &mut self.cache);
-        self.draw(sequences, logits, observer);
+        let mut logits = std::mem::take(&mut self.logits);
+        self.generator.step(&tokens, &slots, &chains, &mut self.cache, &mut logits);
+        self.draw(sequences, &mut logits, observer);
+        self.logits = logits;
     }
 
     /// Draws the next token of each sequence; those that end are done, the others become active.
-    fn draw(&mut self, mut sequences: Vec<Sequence>, mut logits: Vec<f32>, observer: &mut dyn Observer) {
+    fn draw(&mut self, mut sequences: Vec<Sequence>, logits: &mut [f32], observer: &mut dyn Observer) {
         if sequences.is_empty() {
             return;
         }
         let vocab = logits.len() / sequences.len();
-        let draws: Vec<Draw> = sequences
-            .par_iter()
-            .zip(logits.par_chunks_exact_mut(vocab))
-            .map(|(sequence, logits)| {
-                let Completion { request, sample, tokens, .. } = &sequence.completion;
-                let request = &self.requests[*request];
-                let u = request.stream.child(*sample as u64).uniform(tokens.len() as u64);
-                self.options.sampling.draw(logits, u, request.prompt.iter().chain(tokens))
-            })
-            .collect();
+        let rows: Vec<Mutex<(&mut [f32], Option<Draw>)>> =
+            logits.chunks_exact_mut(vocab).map(|logits| Mutex::new((logits, None))).collect();
+        self.generator.policy.device().on_host(rows.len(), &|i| {
+            let Completion { request, sample, tokens, .. } = &sequences[i].completion;
+            let request = &self.requests[*request];
+            let u = request.stream.child(*sample as u64).uniform(tokens.len() as u64);
+            let mut row = rows[i].lock().unwrap_or_else(PoisonError::into_inner);
+            row.1 = Some(self.options.sampling.draw(row.0, u, request.prompt.iter().chain(tokens)));
+        });
+        let draws =
+            rows.into_iter().filter_map(|row| row.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        let draws: Vec<Draw> = draws.collect();
         for (mut sequence, draw) in sequences.drain(..).zip(draws) {
             match self.append(&mut sequence, draw, observer) {
                 None => self.active.push(sequence),

@@ -99,7 +99,7 @@ pub fn policy(arch: Architecture, seed: u64) -> Policy<Cpu> {
             } as f32;
         }
     }
-    Policy::new(Cpu::new(), arch, CpuBuffer::owned(params)).unwrap()
+    Policy::new(Cpu::new(), arch, CpuBuffer::owned(&params)).unwrap()
 }
 
 /// A segment of a test: its parent and its tokens.

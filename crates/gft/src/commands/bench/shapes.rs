@@ -78,7 +78,7 @@ impl Preset {
 impl Shape {
     /// A policy of this shape with random weights.
     pub fn policy(&self) -> Result<Policy<Cpu>, Failure> {
-        let weights = CpuBuffer::owned(random_weights(&self.architecture, 0));
+        let weights = CpuBuffer::owned(&random_weights(&self.architecture, 0));
         Ok(Policy::new(Cpu::new(), self.architecture.clone(), weights)?)
     }
 

@@ -9,12 +9,14 @@
 //! Along a chain the index of a key is its position, because a segment's positions continue its parent's.
 
 use std::ops::Range;
-
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use super::math;
 use super::plan::{CpuPlan, Tree};
+use super::pool::{CpuBuffer, Pool};
+use super::rows::for_row_blocks;
 use super::shared::SharedSlice;
+use super::team::Team;
 use super::tile::{Tile, padded};
 use super::vectorized::vectorized;
 use crate::device::Heads;
@@ -25,6 +27,10 @@ const QUERIES: usize = 48;
 /// Everything that both passes need to know.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
+    /// Who computes.
+    pub team: &'a Team,
+    /// Where blocks come from.
+    pub pool: &'a Arc<Pool>,
     /// The batch.
     pub plan: &'a CpuPlan,
     /// Widths.
@@ -61,7 +67,9 @@ impl Attention<'_> {
     pub fn forward(&self, out: &mut [f32], lse: &mut [f32]) {
         let total = self.qkv.len() / self.heads.width();
         let (out, lse) = (SharedSlice::new(out), SharedSlice::new(lse));
-        self.tasks().into_par_iter().for_each(|(tree, head)| {
+        let tasks = self.tasks();
+        self.team.run(tasks.len(), |task| {
+            let (tree, head) = tasks[task];
             forward_head(self, tree, head, total, &out, &lse);
         });
     }
@@ -71,17 +79,16 @@ impl Attention<'_> {
         let dim = self.heads.dim;
         let [q_at, k_at, v_at] = self.columns(head);
         let q = self.gather(tree, q_at, self.scale());
-        let keys = Block::transposed(&self.gather(tree, k_at, 1.0), tree.len, dim);
+        let keys = self.transposed(&self.gather(tree, k_at, 1.0), tree.len);
         let values = self.gather(tree, v_at, 1.0);
         let wide = padded(dim);
-        let mut scores = Vec::new();
-        let mut result = vec![0.0f32; QUERIES * wide];
+        let mut scores = self.scores(tree);
+        let mut result = self.pool.take(QUERIES * wide);
         for segment in &tree.segments {
             for block in blocks(segment.len) {
                 let rows = block.len();
                 let seen = self.visible(segment.position + block.start).start..segment.position + block.end;
                 let row = score_row(&seen);
-                scores.resize(QUERIES * row, 0.0);
                 let q_rows = &q[(segment.local + block.start) * wide..];
                 for part in segment.parts(&seen) {
                     Tile {
@@ -96,6 +103,7 @@ impl Attention<'_> {
                         c: &mut scores[part.column..],
                         c_rows: row,
                         accumulate: false,
+                        next: &[],
                     }
                     .run();
                 }
@@ -122,6 +130,7 @@ impl Attention<'_> {
                         c: &mut result,
                         c_rows: wide,
                         accumulate: index > 0,
+                        next: &[],
                     }
                     .run();
                 }
@@ -142,27 +151,30 @@ impl Attention<'_> {
         let Heads { heads, kv_heads, dim } = self.heads;
         let width = self.heads.width();
         let total = self.qkv.len() / width;
-        let gradients = self.tasks().into_par_iter().map(|(tree, head)| {
+        let tasks = self.tasks();
+        let gradients = self.team.map(tasks.len(), |task| {
+            let (tree, head) = tasks[task];
             backward_head(self, tree, head, out, &lse[head * total..(head + 1) * total], dout)
         });
-        let gradients: Vec<[Vec<f32>; 3]> = gradients.collect();
         // Query heads that share keys and values add to the same columns, in their order.
         let wide = padded(dim);
         let group = heads / kv_heads;
         for (t, tree) in self.plan.trees.iter().enumerate() {
             let of_tree = &gradients[t * heads..(t + 1) * heads];
             let rows = &mut dqkv[tree.start * width..(tree.start + tree.len) * width];
-            rows.par_chunks_mut(width).enumerate().for_each(|(i, row)| {
-                let local = i * wide..i * wide + dim;
-                for (head, [dq, dk, dv]) in of_tree.iter().enumerate() {
-                    let [q_at, k_at, v_at] = self.columns(head);
-                    row[q_at..q_at + dim].copy_from_slice(&dq[local.clone()]);
-                    for (at, gradient) in [(k_at, dk), (v_at, dv)] {
-                        let target = &mut row[at..at + dim];
-                        if head % group == 0 {
-                            target.copy_from_slice(&gradient[local.clone()]);
-                        } else {
-                            target.iter_mut().zip(&gradient[local.clone()]).for_each(|(x, y)| *x += y);
+            for_row_blocks(self.team, rows, &mut [], width, 0, |first, rows, _| {
+                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                    let local = (first + i) * wide..(first + i) * wide + dim;
+                    for (head, [dq, dk, dv]) in of_tree.iter().enumerate() {
+                        let [q_at, k_at, v_at] = self.columns(head);
+                        row[q_at..q_at + dim].copy_from_slice(&dq[local.clone()]);
+                        for (at, gradient) in [(k_at, dk), (v_at, dv)] {
+                            let target = &mut row[at..at + dim];
+                            if head % group == 0 {
+                                target.copy_from_slice(&gradient[local.clone()]);
+                            } else {
+                                target.iter_mut().zip(&gradient[local.clone()]).for_each(|(x, y)| *x += y);
+                            }
                         }
                     }
                 }
@@ -179,17 +191,17 @@ impl Attention<'_> {
         out: &[f32],
         lse: &[f32],
         dout: &[f32],
-    ) -> [Vec<f32>; 3] {
+    ) -> [CpuBuffer; 3] {
         let dim = self.heads.dim;
         let [q_at, k_at, v_at] = self.columns(head);
         let scale = self.scale();
         let q = self.gather(tree, q_at, scale);
         let k = self.gather(tree, k_at, 1.0);
-        let k_t = Block::transposed(&k, tree.len, dim);
-        let v_t = Block::transposed(&self.gather(tree, v_at, 1.0), tree.len, dim);
+        let k_t = self.transposed(&k, tree.len);
+        let v_t = self.transposed(&self.gather(tree, v_at, 1.0), tree.len);
         let wide = padded(dim);
         let width = self.heads.heads * dim;
-        let d_out = gather(dout, width, tree, head * dim, dim, 1.0);
+        let d_out = self.columns_of(dout, width, tree, head * dim, 1.0);
         let own = |x: &[f32], i: usize| -> Range<usize> {
             let at = (tree.start + i) * width + head * dim;
             debug_assert!(at + dim <= x.len());
@@ -197,15 +209,16 @@ impl Attention<'_> {
         };
         let delta: Vec<f32> =
             (0..tree.len).map(|i| math::dot(&out[own(out, i)], &d_out[i * wide..i * wide + dim])).collect();
-        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0f32; tree.len * wide]);
-        let (mut probs, mut d_scores) = (Vec::new(), Vec::new());
+        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| self.pool.take(tree.len * wide));
+        for gradient in [&mut dq, &mut dk, &mut dv] {
+            gradient.fill(0.0);
+        }
+        let (mut probs, mut d_scores) = (self.scores(tree), self.scores(tree));
         for segment in &tree.segments {
             for block in blocks(segment.len) {
                 let rows = block.len();
                 let seen = self.visible(segment.position + block.start).start..segment.position + block.end;
                 let row = score_row(&seen);
-                probs.resize(QUERIES * row, 0.0);
-                d_scores.resize(QUERIES * row, 0.0);
                 let first = segment.local + block.start;
                 for part in segment.parts(&seen) {
                     for (a, b, c) in [(&q, &k_t, &mut probs), (&d_out, &v_t, &mut d_scores)] {
@@ -221,6 +234,7 @@ impl Attention<'_> {
                             c: &mut c[part.column..],
                             c_rows: row,
                             accumulate: false,
+                            next: &[],
                         }
                         .run();
                     }
@@ -252,6 +266,7 @@ impl Attention<'_> {
                             c: &mut target[part.local * wide..],
                             c_rows: wide,
                             accumulate: true,
+                            next: &[],
                         }
                         .run();
                     }
@@ -267,6 +282,7 @@ impl Attention<'_> {
                         c: &mut dq[first * wide..],
                         c_rows: wide,
                         accumulate: true,
+                        next: &[],
                     }
                     .run();
                 }
@@ -276,44 +292,33 @@ impl Attention<'_> {
         [dq, dk, dv]
     }
 
-    fn gather(&self, tree: &Tree, column: usize, scale: f32) -> Vec<f32> {
-        gather(self.qkv, self.heads.width(), tree, column, self.heads.dim, scale)
-    }
-}
-
-/// Columns `[column, column + dim)` of a tree's rows times `scale`, each row padded with zeros.
-fn gather(x: &[f32], width: usize, tree: &Tree, column: usize, dim: usize, scale: f32) -> Vec<f32> {
-    let wide = padded(dim);
-    let mut block = vec![0.0f32; tree.len * wide];
-    let rows = x[tree.start * width..].chunks_exact(width);
-    for (target, row) in block.chunks_exact_mut(wide).zip(rows) {
-        target.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
-    }
-    block
-}
-
-vectorized! {
-    fn forward_head(attention: &Attention<'_>, tree: &Tree, head: usize, total: usize, out: &SharedSlice<'_>, lse: &SharedSlice<'_>) {
-        attention.forward_head(tree, head, total, out, lse);
+    /// Columns `[column, column + dim)` of a tree's rows of `qkv` times `scale`, each row padded with zeros.
+    #[inline(always)]
+    fn gather(&self, tree: &Tree, column: usize, scale: f32) -> CpuBuffer {
+        self.columns_of(self.qkv, self.heads.width(), tree, column, scale)
     }
 
-    fn backward_head(attention: &Attention<'_>, tree: &Tree, head: usize, out: &[f32], lse: &[f32], dout: &[f32]) -> [Vec<f32>; 3] {
-        attention.backward_head(tree, head, out, lse, dout)
-    }
-}
-
-/// A matrix `[dim, row]`.
-struct Block {
-    data: Vec<f32>,
-    row: usize,
-}
-
-impl Block {
-    /// Transposes `rows` rows; columns are padded so that a product may read past the last.
-    fn transposed(x: &[f32], rows: usize, dim: usize) -> Self {
+    #[inline(always)]
+    fn columns_of(&self, x: &[f32], width: usize, tree: &Tree, column: usize, scale: f32) -> CpuBuffer {
+        let dim = self.heads.dim;
         let wide = padded(dim);
+        let mut block = self.pool.take(tree.len * wide);
+        let rows = x[tree.start * width..].chunks_exact(width);
+        for (target, row) in block.chunks_exact_mut(wide).zip(rows) {
+            let (head, padding) = target.split_at_mut(dim);
+            head.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
+            padding.fill(0.0);
+        }
+        block
+    }
+
+    /// A matrix `[dim, row]` of `rows` gathered rows; its rows are padded so that a product may read past the last.
+    #[inline(always)]
+    fn transposed(&self, x: &[f32], rows: usize) -> Block {
+        let (dim, wide) = (self.heads.dim, padded(self.heads.dim));
         let row = padded(rows) + padded(1);
-        let mut data = vec![0.0f32; dim * row];
+        let mut data = self.pool.take(dim * row);
+        data.chunks_exact_mut(row).for_each(|row| row[rows..].fill(0.0));
         for (i, source) in x.chunks_exact(wide).take(rows).enumerate() {
             for (d, value) in source.iter().take(dim).enumerate() {
                 data[d * row + i] = *value;
@@ -321,6 +326,28 @@ impl Block {
         }
         Block { data, row }
     }
+
+    /// Room for the scores of a block of queries against all keys of a tree.
+    fn scores(&self, tree: &Tree) -> CpuBuffer {
+        let keys = tree.segments.iter().map(|segment| segment.position + segment.len).max().unwrap_or(0);
+        self.pool.take(QUERIES * score_row(&(0..keys)))
+    }
+}
+
+vectorized! {
+    fn forward_head(attention: &Attention<'_>, tree: &Tree, head: usize, total: usize, out: &SharedSlice<'_>, lse: &SharedSlice<'_>) {
+        attention.forward_head(tree, head, total, out, lse);
+    }
+
+    fn backward_head(attention: &Attention<'_>, tree: &Tree, head: usize, out: &[f32], lse: &[f32], dout: &[f32]) -> [CpuBuffer; 3] {
+        attention.backward_head(tree, head, out, lse, dout)
+    }
+}
+
+/// A matrix `[dim, row]`.
+struct Block {
+    data: CpuBuffer,
+    row: usize,
 }
 
 fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {

@@ -4,17 +4,17 @@
 //! vectors over tokens, and values by rows. Pages are shared freely between chains: only slots that a chain counts are
 //! read.
 
-use rayon::prelude::*;
-
+use super::aligned::AlignedVec;
 use super::attention::softmax_row;
 use super::shared::SharedSlice;
+use super::team::Team;
 use super::tile::{Tile, padded};
 use super::vectorized::vectorized;
 use crate::device::{Chain, Heads, PAGE, Slot};
 
 /// Keys and values by pages.
 pub struct PagedCache {
-    pages: Vec<Vec<f32>>,
+    pages: Vec<AlignedVec>,
     layers: usize,
     heads: Heads,
 }
@@ -44,7 +44,7 @@ impl PagedCache {
     pub fn reserve(&mut self, pages: usize) {
         let len = self.layers * self.heads.kv_heads * self.head_len();
         while self.pages.len() < pages {
-            self.pages.push(vec![0.0; len]);
+            self.pages.push(AlignedVec::zeros(len));
         }
     }
 
@@ -69,6 +69,7 @@ impl PagedCache {
     /// Attention of each row's query over its chain.
     pub fn attention(
         &self,
+        team: &Team,
         layer: usize,
         window: Option<usize>,
         chains: &[Chain],
@@ -77,8 +78,7 @@ impl PagedCache {
     ) {
         let width = self.heads.width();
         let out = SharedSlice::new(out);
-        let tasks = chains.len() * self.heads.kv_heads;
-        (0..tasks).into_par_iter().with_min_len(4).for_each(|task| {
+        team.run(chains.len() * self.heads.kv_heads, |task| {
             let (row, kv) = (task / self.heads.kv_heads, task % self.heads.kv_heads);
             let qkv = &qkv[row * width..(row + 1) * width];
             attend(self, layer, window, &chains[row], qkv, (row, kv), &out);
@@ -104,7 +104,7 @@ vectorized! {
         let scale = 1.0 / (dim as f32).sqrt();
         let q: Vec<f32> = qkv[kv * group * dim..][..group * dim].iter().map(|x| x * scale).collect();
         let stride = total + PAGE;
-        let mut scores = vec![0.0f32; group * stride];
+        let mut scores = AlignedVec::zeros(group * stride);
         let mut column = 0;
         for &(page, len) in &chain.runs {
             if column + len as usize > first {
@@ -120,6 +120,7 @@ vectorized! {
                     c: &mut scores[column..],
                     c_rows: stride,
                     accumulate: false,
+                    next: &[],
                 }
                 .run();
             }
@@ -129,7 +130,7 @@ vectorized! {
         for (scores, sum) in scores.chunks_exact_mut(stride).zip(&mut sums) {
             (_, *sum) = softmax_row(scores, first..total);
         }
-        let mut result = vec![0.0f32; group * wide];
+        let mut result = AlignedVec::zeros(group * wide);
         let mut column = 0;
         for &(page, len) in &chain.runs {
             if column + len as usize <= first {
@@ -148,6 +149,7 @@ vectorized! {
                 c: &mut result,
                 c_rows: wide,
                 accumulate: true,
+                next: &[],
             }
             .run();
             column += len as usize;

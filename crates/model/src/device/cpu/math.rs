@@ -61,6 +61,31 @@ pub fn max(x: &[f32]) -> f32 {
     lanes.iter().copied().fold(tail, f32::max)
 }
 
+/// Sum of `term(i, x[i])` in 16 interleaved partial sums of f64.
+#[inline(always)]
+pub fn sum(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f64 {
+    let mut lanes = [0.0f64; 16];
+    let (blocks, rest) = x.as_chunks::<16>();
+    for (block, x) in blocks.iter().enumerate() {
+        let terms: [f32; 16] = std::array::from_fn(|i| term(16 * block + i, x[i]));
+        for i in 0..16 {
+            lanes[i] += f64::from(terms[i]);
+        }
+    }
+    let tail: f64 = rest.iter().enumerate().map(|(i, x)| f64::from(term(16 * blocks.len() + i, *x))).sum();
+    lanes.iter().sum::<f64>() + tail
+}
+
+/// Logarithm of the sum of `e^(scale x)`; NaN for a row of -inf or with +inf, which has no distribution.
+#[inline(always)]
+pub fn log_sum_exp(x: &[f32], scale: f32) -> f32 {
+    let max = max(x) * scale;
+    if !max.is_finite() {
+        return f32::NAN;
+    }
+    max + sum(x, |_, x| exp(x.mul_add(scale, -max))).ln() as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +101,19 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(-100.0), 0.0);
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn log_sum_exp_is_that_of_its_definition() {
+        for len in [1, 15, 16, 100] {
+            let x: Vec<f32> = (0..len).map(|i| 20.0 * (i as f32 * 0.7).sin()).collect();
+            let exact = x.iter().map(|x| f64::from(*x * 0.5).exp()).sum::<f64>().ln();
+            // Two units in the last place of values up to 16.
+            assert!((f64::from(log_sum_exp(&x, 0.5)) - exact).abs() < 2e-6);
+        }
+        assert!(log_sum_exp(&[f32::NEG_INFINITY; 20], 1.0).is_nan());
+        assert!(log_sum_exp(&[0.0, f32::INFINITY], 1.0).is_nan());
+        assert_eq!(log_sum_exp(&[f32::NEG_INFINITY, 3.0], 1.0), 3.0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The CPU: f32 throughout, AVX2 or AVX-512 chosen when the program runs, results independent of the thread count.
 
+mod aligned;
 mod attention;
 mod cache;
-mod math;
+pub(crate) mod math;
 mod matmul;
 mod norm;
 mod packed;
@@ -12,9 +13,10 @@ mod rotary;
 mod rows;
 mod shared;
 mod swiglu;
+mod team;
 mod tile;
 mod update;
-mod vectorized;
+pub(crate) mod vectorized;
 mod vocabulary;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use super::{
 use crate::batch::Batch;
 pub use plan::CpuPlan;
 pub use pool::{CpuBuffer, Pool};
+use team::Team;
 
 type Ref<'a> = View<'a, CpuBuffer>;
 type Mut<'a> = ViewMut<'a, CpuBuffer>;
@@ -42,10 +45,17 @@ impl<'a> Mut<'a> {
     }
 }
 
-/// The processor that the program runs on, through rayon's global thread pool.
-#[derive(Clone, Debug, Default)]
+/// The processor that the program runs on, with as many threads as rayon's current pool has when the device is made.
+#[derive(Clone, Debug)]
 pub struct Cpu {
     pool: Arc<Pool>,
+    team: Arc<Team>,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Cpu { pool: Arc::default(), team: Team::current() }
+    }
 }
 
 impl Cpu {
@@ -66,12 +76,16 @@ impl Device for Cpu {
     type Packed = packed::Packed;
     type Cache = cache::PagedCache;
 
+    fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.team.run(tasks, task);
+    }
+
     fn alloc(&self, len: usize) -> CpuBuffer {
         self.pool.take(len)
     }
 
     fn zeros(&self, len: usize) -> CpuBuffer {
-        CpuBuffer::owned(vec![0.0; len])
+        CpuBuffer::zeros(len)
     }
 
     fn write(&self, source: &[f32], to: Mut<'_>) {
@@ -83,11 +97,11 @@ impl Device for Cpu {
     }
 
     fn copy(&self, from: Ref<'_>, to: Mut<'_>) {
-        rows::copy(from.slice(), to.slice());
+        rows::copy(&self.team, from.slice(), to.slice());
     }
 
     fn fill_zero(&self, x: Mut<'_>) {
-        rows::zero(x.slice());
+        rows::zero(&self.team, x.slice());
     }
 
     fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> CpuPlan {
@@ -95,33 +109,33 @@ impl Device for Cpu {
     }
 
     fn matmul(&self, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
-        matmul::matmul(op, a.slice(), b.slice(), out.slice());
+        matmul::matmul(&self.team, op, a.slice(), b.slice(), out.slice());
     }
 
     fn add(&self, y: Ref<'_>, x: Mut<'_>) {
-        rows::add(y.slice(), x.slice());
+        rows::add(&self.team, y.slice(), x.slice());
     }
 
     fn add_bias(&self, bias: Ref<'_>, x: Mut<'_>) {
-        rows::add_bias(bias.slice(), x.slice());
+        rows::add_bias(&self.team, bias.slice(), x.slice());
     }
 
     fn bias_backward(&self, dy: Ref<'_>, dbias: Mut<'_>) {
-        rows::bias_backward(dy.slice(), dbias.slice());
+        rows::bias_backward(&self.team, dy.slice(), dbias.slice());
     }
 
     fn embed(&self, plan: &CpuPlan, table: Ref<'_>, out: Mut<'_>) {
         let out = out.slice();
-        rows::gather(table.slice(), &plan.tokens, out.len() / plan.tokens.len().max(1), out);
+        rows::gather(&self.team, table.slice(), &plan.tokens, out.len() / plan.tokens.len().max(1), out);
     }
 
     fn embed_backward(&self, plan: &CpuPlan, dy: Ref<'_>, dtable: Mut<'_>) {
         let dy = dy.slice();
-        rows::scatter_add(dy, &plan.tokens, dy.len() / plan.tokens.len().max(1), dtable.slice());
+        rows::scatter_add(&self.team, dy, &plan.tokens, dy.len() / plan.tokens.len().max(1), dtable.slice());
     }
 
     fn gather_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
-        rows::gather(x.slice(), rows, width, out.slice());
+        rows::gather(&self.team, x.slice(), rows, width, out.slice());
     }
 
     fn scatter_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
@@ -129,7 +143,7 @@ impl Device for Cpu {
     }
 
     fn rms_norm(&self, x: Ref<'_>, weight: Ref<'_>, eps: f32, y: Mut<'_>, inv: Mut<'_>) {
-        norm::rms_norm(x.slice(), weight.slice(), eps, y.slice(), inv.slice());
+        norm::rms_norm(&self.team, x.slice(), weight.slice(), eps, y.slice(), inv.slice());
     }
 
     fn rms_norm_backward(
@@ -142,6 +156,7 @@ impl Device for Cpu {
         dweight: Mut<'_>,
     ) {
         norm::rms_norm_backward(
+            &self.team,
             x.slice(),
             weight.slice(),
             inv.slice(),
@@ -152,7 +167,7 @@ impl Device for Cpu {
     }
 
     fn head_norm(&self, heads: Heads, weights: Ref<'_>, eps: f32, qkv: Mut<'_>) {
-        norm::head_norm(heads, weights.slice(), eps, qkv.slice());
+        norm::head_norm(&self.team, heads, weights.slice(), eps, qkv.slice());
     }
 
     fn head_norm_backward(
@@ -164,23 +179,31 @@ impl Device for Cpu {
         dqkv: Mut<'_>,
         dweights: Mut<'_>,
     ) {
-        norm::head_norm_backward(heads, raw.slice(), weights.slice(), eps, dqkv.slice(), dweights.slice());
+        norm::head_norm_backward(
+            &self.team,
+            heads,
+            raw.slice(),
+            weights.slice(),
+            eps,
+            dqkv.slice(),
+            dweights.slice(),
+        );
     }
 
     fn rotate(&self, plan: &CpuPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) {
-        rotary::rotate(&plan.cos, &plan.sin, heads, inverse, qkv.slice());
+        rotary::rotate(&self.team, &plan.cos, &plan.sin, heads, inverse, qkv.slice());
     }
 
     fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) {
-        rotary::rotate(cos, sin, heads, false, qkv.slice());
+        rotary::rotate(&self.team, cos, sin, heads, false, qkv.slice());
     }
 
     fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> packed::Packed {
-        packed::Packed::new(weight.slice(), n, k)
+        packed::Packed::new(&self.team, weight.slice(), n, k)
     }
 
     fn linear(&self, weight: &packed::Packed, rows: usize, accumulate: bool, x: Ref<'_>, out: Mut<'_>) {
-        weight.apply(rows, accumulate, x.slice(), out.slice());
+        weight.apply(&self.team, rows, accumulate, x.slice(), out.slice());
     }
 
     fn cache(&self, layers: usize, heads: Heads) -> cache::PagedCache {
@@ -204,7 +227,7 @@ impl Device for Cpu {
         qkv: Ref<'_>,
         out: Mut<'_>,
     ) {
-        cache.attention(layer, window, chains, qkv.slice(), out.slice());
+        cache.attention(&self.team, layer, window, chains, qkv.slice(), out.slice());
     }
 
     fn attention(
@@ -216,7 +239,8 @@ impl Device for Cpu {
         out: Mut<'_>,
         lse: Mut<'_>,
     ) {
-        attention::Attention { plan, heads, window, qkv: qkv.slice() }.forward(out.slice(), lse.slice());
+        attention::Attention { team: &self.team, pool: &self.pool, plan, heads, window, qkv: qkv.slice() }
+            .forward(out.slice(), lse.slice());
     }
 
     fn attention_backward(
@@ -230,16 +254,23 @@ impl Device for Cpu {
         dout: Ref<'_>,
         dqkv: Mut<'_>,
     ) {
-        let attention = attention::Attention { plan, heads, window, qkv: qkv.slice() };
+        let attention = attention::Attention {
+            team: &self.team,
+            pool: &self.pool,
+            plan,
+            heads,
+            window,
+            qkv: qkv.slice(),
+        };
         attention.backward(out.slice(), lse.slice(), dout.slice(), dqkv.slice());
     }
 
     fn swiglu(&self, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) {
-        swiglu::forward(ffn, gate_up.slice(), act.slice());
+        swiglu::forward(&self.team, ffn, gate_up.slice(), act.slice());
     }
 
     fn swiglu_backward(&self, ffn: usize, dact: Ref<'_>, gate_up: Mut<'_>) {
-        swiglu::backward(ffn, dact.slice(), gate_up.slice());
+        swiglu::backward(&self.team, ffn, dact.slice(), gate_up.slice());
     }
 
     fn chunk_stats(
@@ -249,7 +280,7 @@ impl Device for Cpu {
         logits: Ref<'_>,
         reference: Option<Ref<'_>>,
     ) -> ChunkStats {
-        vocabulary::stats(want, targets, logits.slice(), reference.map(View::slice))
+        vocabulary::stats(&self.team, want, targets, logits.slice(), reference.map(View::slice))
     }
 
     fn chunk_backward(
@@ -261,14 +292,22 @@ impl Device for Cpu {
         logits: Mut<'_>,
         reference: Option<Ref<'_>>,
     ) {
-        vocabulary::backward(want, targets, stats, seeds, logits.slice(), reference.map(View::slice));
+        vocabulary::backward(
+            &self.team,
+            want,
+            targets,
+            stats,
+            seeds,
+            logits.slice(),
+            reference.map(View::slice),
+        );
     }
 
     fn sum_squares(&self, x: Ref<'_>) -> f64 {
-        update::sum_squares(x.slice())
+        update::sum_squares(&self.team, x.slice())
     }
 
     fn adamw(&self, update: AdamWUpdate, grads: Ref<'_>, params: Mut<'_>, m: Mut<'_>, v: Mut<'_>) {
-        update::adamw(update, grads.slice(), params.slice(), m.slice(), v.slice());
+        update::adamw(&self.team, update, grads.slice(), params.slice(), m.slice(), v.slice());
     }
 }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::math;
 use super::rows::{column_sums, for_row_blocks};
+use super::team::Team;
 use super::vectorized::vectorized;
 use crate::device::Heads;
 
@@ -15,15 +14,18 @@ fn inverse_rms(x: &[f32], eps: f32) -> f32 {
 }
 
 /// `y = x * inv * weight`, `inv [T]`; see [`crate::Device::rms_norm`].
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
+pub fn rms_norm(team: &Team, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
     let width = weight.len();
-    for_row_blocks(y, inv, width, 1, |first, y, inv| norm_rows(&x[first * width..], weight, eps, y, inv));
+    for_row_blocks(team, y, inv, width, 1, |first, y, inv| {
+        norm_rows(&x[first * width..], weight, eps, y, inv)
+    });
 }
 
 /// Adds the gradient of [`rms_norm`] to `dx` and `dweight`.
 ///
 /// With `n = x inv` and `g = dy weight`: `dx = inv (g - n mean(g n))`, `dweight = sum over rows of dy n`.
 pub fn rms_norm_backward(
+    team: &Team,
     x: &[f32],
     weight: &[f32],
     inv: &[f32],
@@ -32,20 +34,20 @@ pub fn rms_norm_backward(
     dweight: &mut [f32],
 ) {
     let width = weight.len();
-    column_sums(dweight, inv.len(), |rows, sums| {
+    column_sums(team, dweight, inv.len(), |rows, sums| {
         let at = rows.start * width..rows.end * width;
         weight_gradient(&x[at.clone()], &inv[rows], &dy[at], sums);
     });
-    for_row_blocks(dx, &mut [], width, 0, |first, dx, _| {
+    for_row_blocks(team, dx, &mut [], width, 0, |first, dx, _| {
         let at = first * width..first * width + dx.len();
         input_gradient(&x[at.clone()], weight, &inv[first..], &dy[at], dx);
     });
 }
 
 /// RMSNorm of each query and key head in place; see [`crate::Device::head_norm`].
-pub fn head_norm(heads: Heads, weights: &[f32], eps: f32, qkv: &mut [f32]) {
+pub fn head_norm(team: &Team, heads: Heads, weights: &[f32], eps: f32, qkv: &mut [f32]) {
     let (q_weight, k_weight) = weights.split_at(heads.dim);
-    for_row_blocks(qkv, &mut [], heads.width(), 0, |_, rows, _| {
+    for_row_blocks(team, qkv, &mut [], heads.width(), 0, |_, rows, _| {
         for row in rows.chunks_exact_mut(heads.width()) {
             let (q, rest) = row.split_at_mut(heads.heads * heads.dim);
             normalise_heads(q, q_weight, eps);
@@ -56,6 +58,7 @@ pub fn head_norm(heads: Heads, weights: &[f32], eps: f32, qkv: &mut [f32]) {
 
 /// Gradient of [`head_norm`] in place of `dqkv`, from its input `raw`; the weights' gradients are added to.
 pub fn head_norm_backward(
+    team: &Team,
     heads: Heads,
     raw: &[f32],
     weights: &[f32],
@@ -73,15 +76,18 @@ pub fn head_norm_backward(
         let columns = offset..offset + count * dim;
         offset = columns.end;
         let source = &*dqkv;
-        column_sums(dweight, rows, |rows: Range<usize>, sums| {
+        column_sums(team, dweight, rows, |rows: Range<usize>, sums| {
             for row in rows {
                 let x = &raw[row * width..][columns.clone()];
                 head_weight_gradient(x, &source[row * width..][columns.clone()], eps, sums);
             }
         });
-        dqkv.par_chunks_exact_mut(width).enumerate().for_each(|(row, gradient)| {
-            let x = &raw[row * width..][columns.clone()];
-            head_input_gradient(x, weight, eps, &mut gradient[columns.clone()]);
+        for_row_blocks(team, dqkv, &mut [], width, 0, |first, gradients, _| {
+            for (gradient, x) in
+                gradients.chunks_exact_mut(width).zip(raw[first * width..].chunks_exact(width))
+            {
+                head_input_gradient(&x[columns.clone()], weight, eps, &mut gradient[columns.clone()]);
+            }
         });
     }
 }

@@ -4,32 +4,32 @@
 //! against contiguous vectors of the panel. Each output is one chain of fused multiply-adds over `k` in order: a row's
 //! result is bit-equal whatever other rows are computed beside it and on whatever number of threads.
 
-use rayon::prelude::*;
-
+use super::aligned::AlignedVec;
 use super::shared::SharedSlice;
+use super::team::Team;
 use super::tile::Tile;
 
 /// Columns of a panel: four of the widest vectors.
 const PANEL: usize = 64;
-/// Terms that are summed before moving on: a panel's share then stays in the second-level cache.
-const TERMS: usize = 512;
+/// Terms that are summed before moving on: that part of a panel, 32 KiB, stays in the first-level cache.
+const TERMS: usize = 128;
 /// Rows that are multiplied before moving on.
 const ROWS: usize = 192;
 
 /// A weight in panels.
 pub struct Packed {
-    panels: Vec<f32>,
+    panels: AlignedVec,
     n: usize,
     k: usize,
 }
 
 impl Packed {
     /// Arranges `weight [n, k]`.
-    pub fn new(weight: &[f32], n: usize, k: usize) -> Self {
-        let mut panels = vec![0.0f32; n.div_ceil(PANEL) * PANEL * k];
-        panels.par_chunks_exact_mut(PANEL * k).enumerate().for_each(|(index, panel)| {
+    pub fn new(team: &Team, weight: &[f32], n: usize, k: usize) -> Self {
+        let mut panels = AlignedVec::zeros(n.div_ceil(PANEL) * PANEL * k);
+        team.chunks(&mut panels, PANEL * k, |index, panel| {
             let first = index * PANEL;
-            for (j, row) in weight[first * k..].chunks_exact(k).take(PANEL).enumerate() {
+            for (j, row) in weight[first * k..n * k].chunks_exact(k).take(PANEL).enumerate() {
                 for (p, value) in row.iter().enumerate() {
                     panel[p * PANEL + j] = *value;
                 }
@@ -39,30 +39,37 @@ impl Packed {
     }
 
     /// `out [rows, n] (+)= x [rows, k] weight^T`.
-    pub fn apply(&self, rows: usize, accumulate: bool, x: &[f32], out: &mut [f32]) {
+    pub fn apply(&self, team: &Team, rows: usize, accumulate: bool, x: &[f32], out: &mut [f32]) {
         let (n, k) = (self.n, self.k);
         assert!(x.len() >= rows * k && out.len() >= rows * n, "operand too short");
-        let before = if accumulate { Some(out.to_vec()) } else { None };
         let out = SharedSlice::new(out);
         // A few panels to a task: enough tasks for every core, few enough to cost nothing.
         let panels = n.div_ceil(PANEL);
-        let share = panels.div_ceil(4 * rayon::current_num_threads()).max(1);
-        self.panels.par_chunks(PANEL * k * share).enumerate().for_each(|(task, panels)| {
-            let mut block = vec![0.0f32; ROWS.min(rows) * PANEL];
+        let share = panels.div_ceil(4 * team.threads()).max(1);
+        team.run(panels.div_ceil(share), |task| {
+            let mut block = AlignedVec::zeros(ROWS.min(rows) * PANEL);
             for first in (0..rows).step_by(ROWS) {
                 let count = ROWS.min(rows - first);
-                for (j, panel) in panels.chunks_exact(PANEL * k).enumerate() {
-                    let column = (task * share + j) * PANEL;
-                    let width = PANEL.min(n - column);
-                    if let Some(before) = &before {
-                        for (i, target) in block.chunks_exact_mut(PANEL).take(count).enumerate() {
-                            target[..width].copy_from_slice(&before[(first + i) * n + column..][..width]);
+                for panel in task * share..((task + 1) * share).min(panels) {
+                    let width = PANEL.min(n - panel * PANEL);
+                    let places = (first..first + count).map(|row| row * n + panel * PANEL);
+                    if accumulate {
+                        for (at, target) in places.clone().zip(block.chunks_exact_mut(PANEL)) {
+                            // SAFETY: these columns belong to this task alone.
+                            unsafe { out.read(at, &mut target[..width]) };
                         }
                     }
-                    multiply(panel, k, &x[first * k..], count, accumulate, &mut block);
-                    for (i, source) in block.chunks_exact(PANEL).take(count).enumerate() {
-                        // SAFETY: these columns belong to this task alone.
-                        unsafe { out.write((first + i) * n + column, &source[..width]) };
+                    multiply(
+                        &self.panels[panel * PANEL * k..],
+                        k,
+                        &x[first * k..],
+                        count,
+                        accumulate,
+                        &mut block,
+                    );
+                    for (at, source) in places.zip(block.chunks_exact(PANEL)) {
+                        // SAFETY: as above.
+                        unsafe { out.write(at, &source[..width]) };
                     }
                 }
             }
@@ -70,8 +77,8 @@ impl Packed {
     }
 }
 
-/// `block [count, 64] (+)= x [count, k] panel [k, 64]`.
-fn multiply(panel: &[f32], k: usize, x: &[f32], count: usize, accumulate: bool, block: &mut [f32]) {
+/// `block [count, 64] (+)= x [count, k] panel [k, 64]` with the first of `panels`.
+fn multiply(panels: &[f32], k: usize, x: &[f32], count: usize, accumulate: bool, block: &mut [f32]) {
     for term in (0..k).step_by(TERMS) {
         Tile {
             m: count,
@@ -80,11 +87,12 @@ fn multiply(panel: &[f32], k: usize, x: &[f32], count: usize, accumulate: bool, 
             a: &x[term..],
             a_rows: k,
             a_cols: 1,
-            b: &panel[term * PANEL..],
+            b: &panels[term * PANEL..],
             b_rows: PANEL,
             c: block,
             c_rows: PANEL,
             accumulate: accumulate || term > 0,
+            next: &panels[((term + TERMS).min(k) * PANEL).min(panels.len())..],
         }
         .run();
     }
@@ -100,12 +108,13 @@ mod tests {
             let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
             let weight: Vec<f32> = (0..n * k).map(value).collect();
             let x: Vec<f32> = (0..rows * k).map(|i| value(i + 5)).collect();
-            let packed = Packed::new(&weight, n, k);
+            let team = Team::current();
+            let packed = Packed::new(&team, &weight, n, k);
             let mut out = vec![0.5f32; rows * n];
-            packed.apply(rows, true, &x, &mut out);
+            packed.apply(&team, rows, true, &x, &mut out);
             for i in 0..rows {
                 let mut alone = vec![0.5f32; n];
-                packed.apply(1, true, &x[i * k..(i + 1) * k], &mut alone);
+                packed.apply(&team, 1, true, &x[i * k..(i + 1) * k], &mut alone);
                 assert_eq!(alone, out[i * n..(i + 1) * n], "row {i} of {rows}");
                 for j in 0..n {
                     let exact: f64 =

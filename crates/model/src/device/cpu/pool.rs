@@ -3,9 +3,11 @@
 //! A step allocates the same activations every time; fresh pages from the system would cost it a page fault per 4 KiB.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::Buffer;
+use super::aligned::AlignedVec;
 
 /// Buffers smaller than this are left to the allocator.
 const POOLED_FROM: usize = 1 << 14;
@@ -13,7 +15,7 @@ const POOLED_FROM: usize = 1 << 14;
 /// Free buffers by capacity.
 #[derive(Debug, Default)]
 pub struct Pool {
-    free: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
+    free: Mutex<BTreeMap<usize, Vec<AlignedVec>>>,
 }
 
 impl Pool {
@@ -22,16 +24,16 @@ impl Pool {
         let mut data = self.reuse(len).unwrap_or_else(|| {
             // Capacities in steps of 1/8 octave, so that buffers of nearly the same size share.
             let step = (len.next_power_of_two() / 16).max(1);
-            Vec::with_capacity(len.div_ceil(step) * step)
+            AlignedVec::zeros(len.div_ceil(step) * step)
         });
-        data.resize(len, 0.0);
+        data.set_len(len);
         if cfg!(debug_assertions) {
             data.fill(f32::NAN); // a read of what was never written shows
         }
         CpuBuffer { data, pool: Some(Arc::clone(self)) }
     }
 
-    fn reuse(&self, len: usize) -> Option<Vec<f32>> {
+    fn reuse(&self, len: usize) -> Option<AlignedVec> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (&capacity, _) = free.range(len..=len + len / 4).next()?;
         let entry = free.get_mut(&capacity)?;
@@ -42,7 +44,7 @@ impl Pool {
         data
     }
 
-    fn give(&self, data: Vec<f32>) {
+    fn give(&self, data: AlignedVec) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.entry(data.capacity()).or_default().push(data);
     }
@@ -56,14 +58,19 @@ impl Pool {
 /// Host memory that returns to its pool when dropped.
 #[derive(Debug)]
 pub struct CpuBuffer {
-    pub(super) data: Vec<f32>,
+    pub(super) data: AlignedVec,
     pool: Option<Arc<Pool>>,
 }
 
 impl CpuBuffer {
-    /// A buffer that belongs to no pool.
-    pub fn owned(data: Vec<f32>) -> Self {
-        Self { data, pool: None }
+    /// Zeros that belong to no pool.
+    pub fn zeros(len: usize) -> Self {
+        Self { data: AlignedVec::zeros(len), pool: None }
+    }
+
+    /// A copy that belongs to no pool.
+    pub fn owned(data: &[f32]) -> Self {
+        Self { data: data.into(), pool: None }
     }
 
     /// The elements.
@@ -73,6 +80,20 @@ impl CpuBuffer {
 
     /// The elements, to write.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}
+
+impl Deref for CpuBuffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data
+    }
+}
+
+impl DerefMut for CpuBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 }

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::shared::SharedSlice;
+use super::team::Team;
 
 /// Rows that one task works on: a constant, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 64;
+/// Elements that are worth a task of their own.
+const SMALL: usize = 1 << 12;
 /// Elements that one task copies or adds.
 const BLOCK: usize = 1 << 15;
 
@@ -15,56 +16,58 @@ const BLOCK: usize = 1 << 15;
 ///
 /// `y` has `y_width` elements a row and may be absent with width 0.
 pub fn for_row_blocks(
+    team: &Team,
     x: &mut [f32],
     y: &mut [f32],
     x_width: usize,
     y_width: usize,
     work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
 ) {
-    let run = |block: usize, x: &mut [f32], y: &mut [f32]| work(block * ROWS, x, y);
-    if y_width == 0 {
-        x.par_chunks_mut(ROWS * x_width).enumerate().for_each(|(block, x)| run(block, x, &mut []));
-    } else {
-        x.par_chunks_mut(ROWS * x_width)
-            .zip(y.par_chunks_mut(ROWS * y_width))
-            .enumerate()
-            .for_each(|(block, (x, y))| run(block, x, y));
-    }
+    // A few blocks for each thread, but none so small that handing it over costs more than computing it.
+    let rows = x.len().checked_div(x_width).unwrap_or(0);
+    let block_rows = rows.div_ceil(4 * team.threads()).clamp((SMALL / x_width.max(1)).clamp(1, ROWS), ROWS);
+    team.chunks2(x, block_rows * x_width, y, block_rows * y_width, |block, x, y| {
+        work(block * block_rows, x, y)
+    });
 }
 
 /// Adds to `total` what `add_rows(rows, sums)` adds for each block, in an order that depends on nothing but the rows.
-pub fn column_sums(total: &mut [f32], rows: usize, add_rows: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+pub fn column_sums(
+    team: &Team,
+    total: &mut [f32],
+    rows: usize,
+    add_rows: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
     let partial = |block: usize| {
         let mut sums = vec![0.0f32; total.len()];
         add_rows(block * ROWS..((block + 1) * ROWS).min(rows), &mut sums);
         sums
     };
-    let partials: Vec<Vec<f32>> = (0..rows.div_ceil(ROWS)).into_par_iter().map(partial).collect();
-    for sums in partials {
+    for sums in team.map(rows.div_ceil(ROWS), partial) {
         total.iter_mut().zip(sums).for_each(|(x, y)| *x += y);
     }
 }
 
 /// Copies `y` to `x`.
-pub fn copy(y: &[f32], x: &mut [f32]) {
-    x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| x.copy_from_slice(y));
+pub fn copy(team: &Team, y: &[f32], x: &mut [f32]) {
+    team.chunks(x, BLOCK, |block, x| x.copy_from_slice(&y[block * BLOCK..][..x.len()]));
 }
 
 /// Sets `x` to zero.
-pub fn zero(x: &mut [f32]) {
-    x.par_chunks_mut(BLOCK).for_each(|x| x.fill(0.0));
+pub fn zero(team: &Team, x: &mut [f32]) {
+    team.chunks(x, BLOCK, |_, x| x.fill(0.0));
 }
 
 /// `x += y`.
-pub fn add(y: &[f32], x: &mut [f32]) {
-    x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| {
-        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+pub fn add(team: &Team, y: &[f32], x: &mut [f32]) {
+    team.chunks(x, BLOCK, |block, x| {
+        x.iter_mut().zip(&y[block * BLOCK..]).for_each(|(x, y)| *x += y);
     });
 }
 
 /// Adds `bias` to each row of `x`.
-pub fn add_bias(bias: &[f32], x: &mut [f32]) {
-    for_row_blocks(x, &mut [], bias.len(), 0, |_, rows, _| {
+pub fn add_bias(team: &Team, bias: &[f32], x: &mut [f32]) {
+    for_row_blocks(team, x, &mut [], bias.len(), 0, |_, rows, _| {
         for row in rows.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
         }
@@ -72,9 +75,9 @@ pub fn add_bias(bias: &[f32], x: &mut [f32]) {
 }
 
 /// Adds the sum of the rows of `dy` to `dbias`.
-pub fn bias_backward(dy: &[f32], dbias: &mut [f32]) {
+pub fn bias_backward(team: &Team, dy: &[f32], dbias: &mut [f32]) {
     let width = dbias.len();
-    column_sums(dbias, dy.len() / width, |rows, sums| {
+    column_sums(team, dbias, dy.len() / width, |rows, sums| {
         for row in dy[rows.start * width..rows.end * width].chunks_exact(width) {
             sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
@@ -82,9 +85,11 @@ pub fn bias_backward(dy: &[f32], dbias: &mut [f32]) {
 }
 
 /// `out[i] = table[rows[i]]`.
-pub fn gather(table: &[f32], rows: &[u32], width: usize, out: &mut [f32]) {
-    out.par_chunks_mut(width).zip(rows).for_each(|(out, &row)| {
-        out.copy_from_slice(&table[row as usize * width..][..width]);
+pub fn gather(team: &Team, table: &[f32], rows: &[u32], width: usize, out: &mut [f32]) {
+    team.chunks(out, ROWS * width, |block, out| {
+        for (out, &row) in out.chunks_exact_mut(width).zip(&rows[block * ROWS..]) {
+            out.copy_from_slice(&table[row as usize * width..][..width]);
+        }
     });
 }
 
@@ -96,10 +101,11 @@ pub fn scatter(x: &[f32], rows: &[u32], width: usize, out: &mut [f32]) {
 }
 
 /// `table[rows[i]] += x[i]`; rows may repeat and are added in order. Threads share out the columns.
-pub fn scatter_add(x: &[f32], rows: &[u32], width: usize, table: &mut [f32]) {
+pub fn scatter_add(team: &Team, x: &[f32], rows: &[u32], width: usize, table: &mut [f32]) {
     const COLUMNS: usize = 64;
     let snapshot = SharedSlice::new(table);
-    (0..width).step_by(COLUMNS).par_bridge().for_each(|first| {
+    team.run(width.div_ceil(COLUMNS), |block| {
+        let first = block * COLUMNS;
         let columns = first..(first + COLUMNS).min(width);
         for (x, &row) in x.chunks_exact(width).zip(rows) {
             // SAFETY: this task alone touches these columns, in every row.

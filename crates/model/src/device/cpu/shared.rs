@@ -18,6 +18,11 @@ impl<'a> SharedSlice<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), exclusive: PhantomData }
     }
 
+    /// The first element, for writers that keep to parts of their own.
+    pub fn as_mut_ptr(&self) -> *mut f32 {
+        self.start
+    }
+
     /// Copies `values` to `[at, at + values.len())`.
     ///
     /// # Safety
@@ -31,6 +36,20 @@ impl<'a> SharedSlice<'a> {
         // SAFETY: inside of the slice as asserted; the caller promises that nobody else writes there, and `values`
         // cannot overlap it because `new` holds the exclusive borrow.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
+    }
+
+    /// Copies `[at, at + values.len())` to `values`.
+    ///
+    /// # Safety
+    /// No other task may write any of those elements.
+    ///
+    /// # Panics
+    /// When the part lies outside of the slice.
+    #[inline(always)]
+    pub unsafe fn read(&self, at: usize, values: &mut [f32]) {
+        assert!(at + values.len() <= self.len, "read outside of the slice");
+        // SAFETY: as in `write`.
+        unsafe { std::ptr::copy_nonoverlapping(self.start.add(at), values.as_mut_ptr(), values.len()) };
     }
 
     /// Adds `values` to `[at, at + values.len())`.

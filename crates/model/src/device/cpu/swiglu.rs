@@ -2,17 +2,20 @@
 
 use super::math::sigmoid;
 use super::rows::for_row_blocks;
+use super::team::Team;
 use super::tile::LANES;
 use super::vectorized::vectorized;
 
 /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
-pub fn forward(ffn: usize, gate_up: &[f32], act: &mut [f32]) {
-    for_row_blocks(act, &mut [], ffn, 0, |first, act, _| forward_rows(ffn, &gate_up[first * 2 * ffn..], act));
+pub fn forward(team: &Team, ffn: usize, gate_up: &[f32], act: &mut [f32]) {
+    for_row_blocks(team, act, &mut [], ffn, 0, |first, act, _| {
+        forward_rows(ffn, &gate_up[first * 2 * ffn..], act)
+    });
 }
 
 /// Replaces `gate_up` by its gradient, given that of `act`.
-pub fn backward(ffn: usize, dact: &[f32], gate_up: &mut [f32]) {
-    for_row_blocks(gate_up, &mut [], 2 * ffn, 0, |first, rows, _| {
+pub fn backward(team: &Team, ffn: usize, dact: &[f32], gate_up: &mut [f32]) {
+    for_row_blocks(team, gate_up, &mut [], 2 * ffn, 0, |first, rows, _| {
         backward_rows(ffn, &dact[first * ffn..], rows)
     });
 }

@@ -38,6 +38,8 @@ pub struct Tile<'a> {
     pub c_rows: usize,
     /// Adds to `c` instead of overwriting it.
     pub accumulate: bool,
+    /// What is multiplied next: brought nearer meanwhile. Empty for nothing.
+    pub next: &'a [f32],
 }
 
 impl Tile<'_> {
@@ -73,6 +75,7 @@ impl WithSimd for Tile<'_> {
 #[inline(always)]
 fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>) {
     let vectors = t.n / S::F32_LANES;
+    let mut ahead = Ahead::new(t.next);
     let mut v = 0;
     while v < vectors {
         let width = VECTORS.min(vectors - v);
@@ -92,7 +95,9 @@ fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>)
                 c: unsafe { t.c.as_mut_ptr().add(i * t.c_rows + v * S::F32_LANES) },
                 c_rows: t.c_rows,
                 accumulate: t.accumulate,
+                ahead,
             };
+            ahead.skip(t.k);
             // SAFETY: the block of `rows` rows and `width` vectors at (i, v) lies inside of the shapes.
             unsafe {
                 match width {
@@ -119,6 +124,36 @@ struct Block {
     c: *mut f32,
     c_rows: usize,
     accumulate: bool,
+    ahead: Ahead,
+}
+
+/// Walks over what comes next, a cache line at each term of the sums, and asks for it.
+#[derive(Clone, Copy)]
+struct Ahead {
+    at: *const f32,
+    step: usize,
+}
+
+impl Ahead {
+    fn new(next: &[f32]) -> Self {
+        Ahead { at: next.as_ptr(), step: if next.is_empty() { 0 } else { LANES } }
+    }
+
+    fn skip(&mut self, lines: usize) {
+        self.at = self.at.wrapping_add(lines * self.step);
+    }
+
+    /// Asks for a line. Past the end this is a wasted request and nothing worse: a prefetch reads nothing.
+    #[inline(always)]
+    fn fetch(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: a prefetch may be given any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
+        }
+        self.skip(1);
+    }
 }
 
 impl Block {
@@ -146,7 +181,7 @@ impl Block {
     /// # Safety
     /// `M` rows of `a` and `c`, and `N` vectors of each of the `k` rows of `b` must be readable, those of `c` writable.
     #[inline(always)]
-    unsafe fn run<S: Simd, const M: usize, const N: usize>(self, simd: S) {
+    unsafe fn run<S: Simd, const M: usize, const N: usize>(mut self, simd: S) {
         let lanes = S::F32_LANES;
         let zero = simd.splat_f32s(0.0);
         let mut sums = [[zero; N]; M];
@@ -161,6 +196,7 @@ impl Block {
             }
             for p in 0..self.k {
                 let b = self.b.add(p * self.b_rows);
+                self.ahead.fetch();
                 let mut vectors = [zero; N];
                 for (j, vector) in vectors.iter_mut().enumerate() {
                     *vector = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
@@ -210,6 +246,7 @@ mod tests {
                         c: &mut c,
                         c_rows: n + 5,
                         accumulate,
+                        next: &[],
                     }
                     .run();
                     for i in 0..m {

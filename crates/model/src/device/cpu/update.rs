@@ -1,7 +1,6 @@
 //! The optimizer's arithmetic: norms in a fixed order, and AdamW in one pass over memory.
 
-use rayon::prelude::*;
-
+use super::team::Team;
 use super::vectorized::vectorized;
 use crate::device::AdamWUpdate;
 
@@ -9,19 +8,31 @@ use crate::device::AdamWUpdate;
 const BLOCK: usize = 1 << 15;
 
 /// Sum of squares in f64.
-pub fn sum_squares(x: &[f32]) -> f64 {
-    let partials: Vec<f64> = x.par_chunks(BLOCK).map(block_sum_squares).collect();
-    partials.iter().sum()
+pub fn sum_squares(team: &Team, x: &[f32]) -> f64 {
+    let block = |i: usize| block_sum_squares(&x[i * BLOCK..((i + 1) * BLOCK).min(x.len())]);
+    team.map(x.len().div_ceil(BLOCK), block).iter().sum()
 }
 
 /// AdamW with decoupled weight decay (arXiv 1711.05101, algorithm 2), in PyTorch's order of operations.
-pub fn adamw(update: AdamWUpdate, grads: &[f32], params: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-    params
-        .par_chunks_mut(BLOCK)
-        .zip(m.par_chunks_mut(BLOCK))
-        .zip(v.par_chunks_mut(BLOCK))
-        .zip(grads.par_chunks(BLOCK))
-        .for_each(|(((params, m), v), grads)| adamw_block(update, grads, params, m, v));
+pub fn adamw(
+    team: &Team,
+    update: AdamWUpdate,
+    grads: &[f32],
+    params: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
+    let mut blocks: Vec<_> = params
+        .chunks_mut(BLOCK)
+        .zip(m.chunks_mut(BLOCK))
+        .zip(v.chunks_mut(BLOCK))
+        .zip(grads.chunks(BLOCK))
+        .collect();
+    team.chunks(&mut blocks, 1, |_, block| {
+        for (((params, m), v), grads) in block {
+            adamw_block(update, grads, params, m, v);
+        }
+    });
 }
 
 vectorized! {

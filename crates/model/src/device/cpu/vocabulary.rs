@@ -5,9 +5,8 @@
 //! `s (1[v = y] - p_v) - h p_v (log p_v + H) + c (p_v - q_v)` for `KL(q || p)`, with
 //! `c p_v (log p_v - log q_v - KL)` in the last place for `KL(p || q)`.
 
-use rayon::prelude::*;
-
 use super::math;
+use super::team::Team;
 use super::vectorized::vectorized;
 use crate::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
 
@@ -20,6 +19,7 @@ struct RowStats {
 
 /// See [`crate::Device::chunk_stats`].
 pub fn stats(
+    team: &Team,
     want: ChunkWant,
     targets: ChunkTargets<'_>,
     logits: &[f32],
@@ -30,13 +30,10 @@ pub fn stats(
         return ChunkStats::default();
     }
     let vocab = logits.len() / rows;
-    let row_stats: Vec<RowStats> = (0..rows)
-        .into_par_iter()
-        .map(|row| {
-            let at = row * vocab..(row + 1) * vocab;
-            row_stats(want, &logits[at.clone()], reference.map(|reference| &reference[at]))
-        })
-        .collect();
+    let row_stats: Vec<RowStats> = team.map(rows, |row| {
+        let at = row * vocab..(row + 1) * vocab;
+        row_stats(want, &logits[at.clone()], reference.map(|reference| &reference[at]))
+    });
     let mut stats = ChunkStats::default();
     for (row, r) in row_stats.iter().enumerate() {
         let z = &logits[row * vocab..(row + 1) * vocab];
@@ -55,45 +52,28 @@ pub fn stats(
     stats
 }
 
-#[inline(always)]
-fn log_sum_exp(z: &[f32], inverse_temperature: f32) -> f32 {
-    let max = math::max(z) * inverse_temperature;
-    if !max.is_finite() {
-        return f32::NAN; // a row of -inf or with +inf has no distribution: the guard stops the step
-    }
-    let mut lanes = [0.0f64; 8];
-    let chunks = z.chunks_exact(8);
-    let tail: f64 =
-        chunks.remainder().iter().map(|z| f64::from(math::exp(z.mul_add(inverse_temperature, -max)))).sum();
-    for chunk in chunks {
-        for i in 0..8 {
-            lanes[i] += f64::from(math::exp(chunk[i].mul_add(inverse_temperature, -max)));
-        }
-    }
-    max + (lanes.iter().sum::<f64>() + tail).ln() as f32
-}
-
 vectorized! {
 fn row_stats(want: ChunkWant, z: &[f32], reference: Option<&[f32]>) -> RowStats {
     let inverse = 1.0 / want.temperature;
-    let lse = log_sum_exp(z, inverse);
+    let lse = math::log_sum_exp(z, inverse);
     let mut entropy = 0.0f64;
     if want.entropy {
-        for z in z {
+        entropy = -math::sum(z, |_, z| {
             let log_p = z.mul_add(inverse, -lse);
-            entropy -= f64::from(math::exp(log_p) * log_p);
-        }
+            math::exp(log_p) * log_p
+        });
     }
     let (mut kl, mut reference_lse) = (0.0f64, 0.0);
     if let (Some(direction), Some(reference)) = (want.kl, reference) {
-        reference_lse = log_sum_exp(reference, inverse);
-        for (z, r) in z.iter().zip(reference) {
-            let (log_p, log_q) = (z.mul_add(inverse, -lse), r.mul_add(inverse, -reference_lse));
-            kl += f64::from(match direction {
+        reference_lse = math::log_sum_exp(reference, inverse);
+        let reference = &reference[..z.len()];
+        kl = math::sum(z, |i, z| {
+            let (log_p, log_q) = (z.mul_add(inverse, -lse), reference[i].mul_add(inverse, -reference_lse));
+            match direction {
                 KlDirection::ReferenceToPolicy => math::exp(log_q) * (log_q - log_p),
                 KlDirection::PolicyToReference => math::exp(log_p) * (log_p - log_q),
-            });
-        }
+            }
+        });
     }
     RowStats { lse, reference_lse, entropy: entropy as f32, kl: kl as f32 }
 }
@@ -101,6 +81,7 @@ fn row_stats(want: ChunkWant, z: &[f32], reference: Option<&[f32]>) -> RowStats 
 
 /// See [`crate::Device::chunk_backward`].
 pub fn backward(
+    team: &Team,
     want: ChunkWant,
     targets: ChunkTargets<'_>,
     stats: &ChunkStats,
@@ -113,7 +94,7 @@ pub fn backward(
         return;
     }
     let vocab = logits.len() / rows;
-    logits.par_chunks_exact_mut(vocab).enumerate().for_each(|(row, z)| {
+    team.chunks(&mut logits[..rows * vocab], vocab, |row, z| {
         let reference = reference.map(|reference| &reference[row * vocab..(row + 1) * vocab]);
         row_backward(row, want, targets, stats, seeds, z, reference);
     });
