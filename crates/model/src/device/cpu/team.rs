@@ -338,7 +338,9 @@ mod tests {
         let both = std::sync::Barrier::new(2);
         for _ in 0..20 {
             thread::sleep(std::time::Duration::from_millis(2)); // longer than members spin
-            team.run(2, |_| drop(both.wait())); // ends only if two threads take a task each
+            team.run(2, |_| {
+                both.wait();
+            }); // ends only if two threads take a task each
         }
     }
 }
