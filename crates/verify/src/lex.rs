@@ -183,7 +183,7 @@ impl<'a> Lexer<'a> {
         let byte = self.peek(0);
         match byte {
             b'0'..=b'9' => return self.number(),
-            b'.' if self.peek(1).is_ascii_digit() => return self.number(),
+            b'.' if self.peek(1).is_ascii_digit() || self.starts_repeat(1) => return self.number(),
             b'a'..=b'z' | b'A'..=b'Z' => self.letters(),
             b'\\' => return self.command(),
             0x80.. => self.unicode(),
@@ -243,6 +243,9 @@ impl<'a> Lexer<'a> {
                 self.depth = self.depth.saturating_sub(1);
                 self.take(Tok::Close(byte), 1);
             }
+            // A sign in braces of its own is spaced differently and means the same.
+            b'{' if self.rest().starts_with(b"{:}") => self.take(Tok::Colon, 3),
+            b'{' if self.rest().starts_with(b"{=}") => self.take(Tok::Rel(Rel::Eq), 3),
             b'{' => self.take(Tok::LBrace, 1),
             b'}' => self.take(Tok::RBrace, 1),
             b'&' => self.take(Tok::Amp, 1),
@@ -329,6 +332,10 @@ impl<'a> Lexer<'a> {
             Role::Pi => Tok::Pi,
             Role::Infinity => Tok::Infinity,
             Role::Sqrt => Tok::Sqrt,
+            Role::Cbrt => {
+                self.root_of(3, start);
+                return;
+            }
             Role::Frac => Tok::Frac,
             Role::Binom => Tok::Binom,
             Role::And => Tok::And,
@@ -346,6 +353,15 @@ impl<'a> Lexer<'a> {
             Role::Word => return self.plain_word(start, end, lower),
         };
         self.push(tok, start);
+    }
+
+    /// A root sign that brings its index: a root and the index in brackets.
+    fn root_of(&mut self, index: i64, start: usize) {
+        self.push(Tok::Sqrt, start);
+        self.push(Tok::Open(b'['), start);
+        self.literals.push(Literal::word(index));
+        self.push(Tok::Num(self.literals.len() as u32 - 1), start);
+        self.push(Tok::Close(b']'), start);
     }
 
     /// Value of the second word of a number such as "twenty-one".

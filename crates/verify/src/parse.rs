@@ -49,6 +49,7 @@ impl Reader<'_> {
             return Err(Stop::Budget);
         }
         let (lo, hi) = self.trimmed(lo, hi);
+        let hi = self.before_remark(lo, hi);
         let result = if lo >= hi {
             Ok(Value::Nothing)
         } else {
@@ -80,6 +81,27 @@ impl Reader<'_> {
                 return (lo, hi);
             }
         }
+    }
+
+    /// End of the answer where words behind it say for what it holds: "for all x", "where C is a constant".
+    fn before_remark(&self, lo: usize, hi: usize) -> usize {
+        let mut depth = 0i32;
+        for i in lo..hi {
+            let tok = self.p.tokens[i].tok;
+            if depth == 0 && tok == Tok::Word && i > lo && self.tok(i - 1) != Some(Tok::Word) {
+                let next = if self.tok(i + 1) == Some(Tok::Word) { self.text_of(i + 1) } else { String::new() };
+                let remark = match self.text_of(i).as_str() {
+                    "where" => true,
+                    "for" => matches!(next.as_str(), "all" | "every" | "any" | "each" | "some"),
+                    _ => false,
+                };
+                if remark {
+                    return i;
+                }
+            }
+            depth += step(tok);
+        }
+        hi
     }
 
     /// Index of the token that closes the bracket or environment opened at `at`.
@@ -134,6 +156,9 @@ impl Reader<'_> {
         if self.tok(lo) == Some(Tok::Close(b']'))
             && let Some(v) = self.reversed_interval(lo, hi)?
         {
+            return Ok(v);
+        }
+        if let Some(v) = self.such_that(lo, hi)? {
             return Ok(v);
         }
         if let Some(list) = self.list(lo, hi)? {
@@ -246,6 +271,9 @@ impl Reader<'_> {
             }
             return if at + 1 < hi { self.value(at + 1, hi).map(Some) } else { Err(Stop::Inapplicable) };
         }
+        if let Some(v) = self.exception(lo, hi)? {
+            return Ok(Some(v));
+        }
         let cups = self.positions(lo, hi, |t| t == Tok::Cup);
         if !cups.is_empty() {
             return Ok(Some(Value::Union(self.parts(lo, hi, &cups)?)));
@@ -255,6 +283,39 @@ impl Reader<'_> {
             return Ok(Some(Value::Without(Box::new(a), Box::new(b))));
         }
         Ok(None)
+    }
+
+    /// "All real numbers except 0".
+    fn exception(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let words = self.positions(lo, hi, |t| t == Tok::Word);
+        let except = |at: &&usize| matches!(self.text_of(**at).as_str(), "except" | "excluding");
+        let Some(&at) = words.iter().find(except) else { return Ok(None) };
+        let from = if self.tok(at + 1) == Some(Tok::Word) && self.text_of(at + 1) == "for" { at + 2 } else { at + 1 };
+        if from >= hi || self.value(lo, at)? != Value::Reals {
+            return Ok(None);
+        }
+        let items = match self.value(from, hi)? {
+            Value::Seq(s) if s.open == 0 => s.items,
+            Value::Assign(_, inner) => vec![*inner],
+            other => vec![other],
+        };
+        let holes = Value::Seq(Seq { open: b'{', close: b'{', or: false, items });
+        Ok(Some(Value::Without(Box::new(Value::Reals), Box::new(holes))))
+    }
+
+    /// A set by its property whose braces were grouping braces: `x | -2 < x < 1`, `x \in \mathbb{R} : x > 0`.
+    fn such_that(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let at = match (self.tok(lo), self.tok(lo + 1), self.tok(lo + 2)) {
+            (Some(Tok::Var(_)), Some(Tok::In), Some(Tok::Reals)) => lo + 3,
+            (Some(Tok::Var(_)), ..) => lo + 1,
+            _ => return Ok(None),
+        };
+        if at + 1 >= hi || !matches!(self.tok(at), Some(Tok::Such | Tok::Bar | Tok::Colon)) {
+            return Ok(None);
+        }
+        let bars = self.positions(at + 1, hi, |t| t == Tok::Bar).len();
+        let property = !self.positions(at + 1, hi, |t| matches!(t, Tok::Rel(_))).is_empty();
+        if property && bars.is_multiple_of(2) { self.value(at + 1, hi).map(Some) } else { Ok(None) }
     }
 
     /// Equations, inequalities, assignments.

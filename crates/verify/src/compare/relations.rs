@@ -17,8 +17,11 @@ impl Comparer<'_> {
         if same_label {
             return Ok(inner);
         }
-        if matches!(inner, Same(_)) && self.is_function_name(l) && self.is_function_name(m) {
+        if matches!(inner, Same(_)) && self.name_one_function(l, m) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
+        }
+        if let found @ Same(_) = self.other_argument(l, x, m, y)? {
+            return Ok(found);
         }
         // Variables can be solved for one another; values of functions and names of lengths cannot.
         let variables = self.is_product_of_variables(l) && self.is_product_of_variables(m);
@@ -41,15 +44,16 @@ impl Comparer<'_> {
         }
     }
 
-    /// `y` and `f(x)` both name a function.
-    fn is_function_name(&self, e: Ex) -> bool {
-        match self.arena.get(e.node) {
-            Node::Var(s) => s == u32::from(b'y'),
+    /// Whether one label is `y` and the other the name of a function, such as `f(x)`.
+    fn name_one_function(&self, l: Ex, m: Ex) -> bool {
+        let is_y = |e: Ex| self.arena.get(e.node) == Node::Var(u32::from(b'y'));
+        let is_function = |e: Ex| match self.arena.get(e.node) {
             Node::Mul(f, x) => {
                 matches!((self.arena.get(f), self.arena.get(x)), (Node::Var(_) | Node::Pow(..), Node::Var(_)))
             }
             _ => false,
-        }
+        };
+        (is_y(l) && is_function(m)) || (is_function(l) && is_y(m))
     }
 
     pub(super) fn assignment_as_equation(

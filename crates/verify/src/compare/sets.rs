@@ -50,8 +50,7 @@ impl Comparer<'_> {
 
     /// Lists of inequalities such as `x < 1 or x > 3`.
     pub(super) fn inequality_lists(&mut self, s: &Seq, t: &Seq) -> Bounded<Option<Decision>> {
-        let relational = |s: &Seq| s.items.iter().all(|v| matches!(v, Value::Relation(..)));
-        if !relational(s) || !relational(t) {
+        if !super::relational(s) || !super::relational(t) {
             return Ok(None);
         }
         let (a, b) = (Value::Seq(s.clone()), Value::Seq(t.clone()));
@@ -186,10 +185,14 @@ impl Comparer<'_> {
         let mut intervals = false;
         for item in &s.items {
             let interval = matches!(item, Value::Seq(s) if s.open != 0);
-            if !matches!(item, Value::Relation(..)) && !interval {
-                return Ok(None);
-            }
-            let Some(set) = self.real_set(item)? else { return Ok(None) };
+            let set = match item {
+                Value::Relation(..) => self.real_set(item)?,
+                _ if interval => self.real_set(item)?,
+                // A single value beside inequalities: `0 < x < 1 or x = 2`.
+                Value::Assign(label, value) => self.single_point(*label, value),
+                _ => None,
+            };
+            let Some(set) = set else { return Ok(None) };
             intervals |= interval;
             if variable.is_some() && variable != set.variable {
                 return Ok(None);
@@ -217,6 +220,11 @@ impl Comparer<'_> {
             }
         }
         Ok(Some(RealSet { pieces, variable, inequality: !intervals }))
+    }
+
+    fn single_point(&self, label: Ex, value: &Value) -> Option<RealSet> {
+        let (Node::Var(v), Value::Expr(e)) = (self.arena.get(label.node), value) else { return None };
+        Some(RealSet { pieces: vec![point(*e)], variable: Some(v), inequality: true })
     }
 
     /// Whether the low end is below the high end, so that the two half-lines overlap in an interval.

@@ -283,7 +283,14 @@ impl<'a> Parser<'a> {
                 let inner = self.enclosed(|t| t == Tok::Close(b'c'))?;
                 self.arena.push(Node::Func(Func::Ceil, inner))
             }
+            Tok::LBrace if self.peek() == Some(Tok::RBrace) => {
+                // Empty braces carry a script: `{}_{10}C_3`.
+                self.pos += 1;
+                self.expect(|t| matches!(t, Tok::Under | Tok::Caret))?;
+                self.combinations()
+            }
             Tok::LBrace => self.enclosed(|t| t == Tok::RBrace),
+            Tok::Under | Tok::Caret => self.combinations(),
             Tok::Bar => {
                 // Two bars in a row are a norm.
                 self.bars += 1;

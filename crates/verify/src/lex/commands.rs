@@ -59,6 +59,13 @@ impl Lexer<'_> {
             b"stackrel" | b"overset" | b"underset" => self.skip_group(),
             b"pmod" | b"bmod" | b"mod" => self.push(Tok::Mod, start),
             b"quad" | b"qquad" | b"space" | b"enspace" | b"thinspace" | b"newline" => self.spaced = true,
+            b"not" => self.negated(start),
+            b"root" => {
+                // `\root 3 \of 4`: the index ends at `\of`.
+                self.push(Tok::Sqrt, start);
+                self.push(Tok::Open(b'['), start);
+            }
+            b"of" => self.push(Tok::Close(b']'), start),
             b"checkmark" => self.push(Tok::Other, start),
             b"bf"
             | b"mathbf"
@@ -116,6 +123,18 @@ impl Lexer<'_> {
             _ => self.named(start, name),
         }
         Ok(())
+    }
+
+    /// `\not` before an equals sign; before anything else what follows is not read.
+    fn negated(&mut self, start: usize) {
+        while self.peek(0) == b' ' {
+            self.pos += 1;
+        }
+        if self.peek(0) == b'=' {
+            self.pos += 1;
+            return self.push(Tok::Rel(Rel::Ne), start);
+        }
+        self.push(Tok::Other, start);
     }
 
     fn named(&mut self, start: usize, name: &[u8]) {

@@ -112,8 +112,8 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 10] =
-            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
+        const SEPARATORS: [&[u8]; 12] =
+            [b"{,}\\!", b"{,}", b"{\\,}", b"{\\;}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),
@@ -134,7 +134,7 @@ impl Lexer<'_> {
                 self.pos += 1;
                 written.plain = false;
                 self.digit_run(digits);
-            } else if self.starts_repeat(1) {
+            } else if self.starts_repeat(1) || self.peek(1) == b'(' {
                 self.pos += 1;
             } else if rest.starts_with(b".\\!") && self.peek(3).is_ascii_digit() {
                 self.pos += 3;
@@ -158,9 +158,10 @@ impl Lexer<'_> {
         }
     }
 
-    fn starts_repeat(&self, ahead: usize) -> bool {
+    /// Whether a mark over repeating digits stands `ahead` bytes on.
+    pub(super) fn starts_repeat(&self, ahead: usize) -> bool {
         let rest = self.src.get(self.pos + ahead..).unwrap_or(&[]);
-        [&b"\\overline"[..], b"\\bar", b"\\dot", b"("].iter().any(|m| rest.starts_with(m))
+        [&b"\\overline{"[..], b"\\bar{", b"\\dot{"].iter().any(|m| rest.starts_with(m))
     }
 
     /// Digits of `\overline{..}`, `\bar{..}`, `\dot{..}` or `(..)` at the position.
