@@ -90,7 +90,10 @@ impl<'a> Comparer<'a> {
         use Value::*;
         match (a, b) {
             (Expr(x), Expr(y)) => match self.numbers(*x, *y)? {
-                Different => self.other_constant(*x, *y),
+                Different => match self.other_constant(*x, *y)? {
+                    Different => self.other_parameter(*x, *y),
+                    decided => Ok(decided),
+                },
                 decided => Ok(decided),
             },
             (Nothing, _) | (_, Nothing) => Ok(Decision::Unknown),
@@ -173,6 +176,11 @@ impl<'a> Comparer<'a> {
                     decision = both(decision, self.values(item, other)?);
                 }
                 Ok(decision)
+            }
+            (Seq(s), word @ (Text(_) | Expr(_))) | (word @ (Text(_) | Expr(_)), Seq(s))
+                if s.open == 0 && s.items.iter().all(|v| matches!(v, Choice(_, None))) =>
+            {
+                self.choices_as_word(s, word)
             }
             (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
                 match self.split_at_commas(*e)? {

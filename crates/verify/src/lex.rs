@@ -306,6 +306,9 @@ impl<'a> Lexer<'a> {
         }
         let run = &self.src[start..end];
         if run.len() == 1 {
+            if run[0] == b'x' && self.between_numbers() {
+                return self.take(Tok::Times, 1);
+            }
             let word = self.text_end > 0 && !(self.upright && is_math_letter(run[0]));
             self.pos = end;
             return self.push(if word { Tok::Word } else { letter(run[0]) }, start);
@@ -319,6 +322,14 @@ impl<'a> Lexer<'a> {
         lower.copy_from_slice(run);
         lower.make_ascii_lowercase();
         self.word(start, end, lower);
+    }
+
+    /// Whether the letter at the position stands apart between two numbers, as a times sign does: `2.5 x 10^3`.
+    fn between_numbers(&self) -> bool {
+        self.spaced
+            && self.tokens.last().is_some_and(|t| matches!(t.tok, Tok::Num(_)))
+            && self.peek(1) == b' '
+            && self.peek(2).is_ascii_digit()
     }
 
     fn word(&mut self, start: usize, end: usize, lower: &[u8]) {

@@ -8,6 +8,7 @@ use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
+use crate::symbols;
 use crate::units::Unit;
 use crate::value::{EQUALS, Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
@@ -161,6 +162,9 @@ impl Reader<'_> {
         if let Some(v) = self.such_that(lo, hi)? {
             return Ok(v);
         }
+        if let Some(v) = self.exception(lo, hi)? {
+            return Ok(v);
+        }
         if let Some(list) = self.list(lo, hi)? {
             return Ok(list);
         }
@@ -257,8 +261,18 @@ impl Reader<'_> {
 
     /// A remark such as "k in Z" or "where n is an integer" between commas.
     fn is_aside(&self, lo: usize, hi: usize) -> bool {
-        (lo..hi).any(|i| self.tok(i) == Some(Tok::In))
-            && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
+        let Some(at) = (lo..hi).find(|i| self.tok(*i) == Some(Tok::In)) else { return false };
+        if matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals)) {
+            return true;
+        }
+        // `n \in \mathbb{N}^*`, `k \in \mathbb{Z}_{\ge 0}`
+        let script = |t: Option<Tok>| matches!(t, None | Some(Tok::Caret | Tok::Under));
+        let set = match self.tok(at + 1) {
+            Some(Tok::Integers | Tok::Reals) => true,
+            Some(Tok::Var(s)) => [b'N', b'Q', b'C'].iter().any(|l| symbols::named(u32::from(*l), b"bb") == s),
+            _ => false,
+        };
+        at > lo && set && script(self.tok(at + 2).filter(|_| at + 2 < hi)) && hi <= at + 8
     }
 
     /// Unions, intersections with the reals, differences, membership.
@@ -271,14 +285,18 @@ impl Reader<'_> {
             }
             return if at + 1 < hi { self.value(at + 1, hi).map(Some) } else { Err(Stop::Inapplicable) };
         }
-        if let Some(v) = self.exception(lo, hi)? {
-            return Ok(Some(v));
-        }
         let cups = self.positions(lo, hi, |t| t == Tok::Cup);
-        if !cups.is_empty() {
+        // "A \cup B = ..." names what stands behind the equals sign.
+        let named = self.positions(lo, hi, |t| t == Tok::Rel(Rel::Eq)).first().is_some_and(|eq| cups.iter().all(|c| c < eq));
+        if !cups.is_empty() && !named {
             return Ok(Some(Value::Union(self.parts(lo, hi, &cups)?)));
         }
-        if let Some(&at) = self.positions(lo, hi, |t| t == Tok::Setminus).first() {
+        let minus = (lo + 2 < hi
+            && self.tok(lo) == Some(Tok::Reals)
+            && self.tok(lo + 1) == Some(Tok::Minus)
+            && self.tok(lo + 2) == Some(Tok::Open(b'{')))
+        .then_some(lo + 1);
+        if let Some(at) = minus.or(self.positions(lo, hi, |t| t == Tok::Setminus).first().copied()) {
             let (a, b) = (self.value(lo, at)?, self.value(at + 1, hi)?);
             return Ok(Some(Value::Without(Box::new(a), Box::new(b))));
         }

@@ -296,6 +296,9 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
         let text = std::str::from_utf8(&src[token.start as usize..token.end as usize]).unwrap_or("");
         match token.tok {
             Tok::Slash => sign = -1,
+            // The denominator of a fraction of words.
+            Tok::RBrace if tokens.get(at).is_some_and(|t| t.tok == Tok::LBrace) => sign = -1,
+            Tok::Frac => {}
             Tok::Var(symbols::MU) => micro = true,
             Tok::Word | Tok::Var(_) | Tok::Func(_) => {
                 let word = stem(text);

@@ -7,7 +7,7 @@ use crate::literal::Value as LiteralValue;
 use crate::policy::Convention;
 use crate::symbols;
 use crate::units::{self, Unit};
-use crate::value::{Ex, Value};
+use crate::value::{Ex, Seq, Value};
 use crate::verdict::{Certainty, Rule};
 use crate::work::Bounded;
 use Decision::{Different, Same};
@@ -180,6 +180,54 @@ impl Comparer<'_> {
             }
         }
         Ok(Different)
+    }
+
+    /// Two families of angles whose integer parameter has another name: `\pi/4 + k\pi` and `\pi/4 + n\pi`.
+    pub(super) fn other_parameter(&mut self, a: Ex, b: Ex) -> Bounded<Decision> {
+        let angle = |n: Node| matches!(n, Node::Pi | Node::Degree(_));
+        if !self.arena.any(a.node, self.work, &angle)? || !self.arena.any(b.node, self.work, &angle)? {
+            return Ok(Different);
+        }
+        let (Some(from), Some(to)) = (self.parameter(a)?, self.parameter(b)?) else { return Ok(Different) };
+        if from == to {
+            return Ok(Different);
+        }
+        let node = self.arena.renamed(a.node, from, to, self.work)?;
+        let inner = self.expressions(Ex { node, ..a }, b)?;
+        Ok(self.grant(inner, Convention::LabelOmitted))
+    }
+
+    /// The only variable, if it is a letter that counts.
+    fn parameter(&mut self, e: Ex) -> Bounded<Option<u32>> {
+        for letter in *b"knm" {
+            let letter = u32::from(letter);
+            if self.arena.any(e.node, self.work, &|n| n == Node::Var(letter))? {
+                let other = |n: Node| matches!(n, Node::Var(s) if s != letter);
+                return Ok((!self.arena.any(e.node, self.work, &other)?).then_some(letter));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Several choices against their letters in one word: `A, C, D` and `ACD`.
+    pub(super) fn choices_as_word(&mut self, s: &Seq, word: &Value) -> Bounded<Decision> {
+        self.rule = Rule::Text;
+        let letters = match word {
+            Value::Text(t) => Some(t.as_bytes().to_vec()),
+            Value::Expr(e) => self.spelled(e.node)?,
+            _ => None,
+        };
+        let Some(mut letters) = letters else { return Ok(Different) };
+        letters.make_ascii_uppercase();
+        letters.sort_unstable();
+        let mut choices: Vec<u8> = Vec::with_capacity(s.items.len());
+        for item in &s.items {
+            let Value::Choice(c, None) = item else { return Ok(Different) };
+            choices.push(c.to_ascii_uppercase());
+        }
+        choices.sort_unstable();
+        let same = if letters == choices { Same(Certainty::Proof) } else { Different };
+        Ok(self.grant(same, Convention::SetAsList))
     }
 
     /// Whether a letter alone is a term of a sum.

@@ -180,6 +180,9 @@ impl Comparer<'_> {
 
     /// Inequalities joined by "or" are a union; joined by "and" or a comma, an intersection of half-lines.
     fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
+        if let Some(set) = self.left_out(s)? {
+            return Ok(Some(set));
+        }
         let mut pieces: Vec<Piece> = Vec::new();
         let mut variable = None;
         let mut intervals = false;
@@ -220,6 +223,31 @@ impl Comparer<'_> {
             }
         }
         Ok(Some(RealSet { pieces, variable, inequality: !intervals }))
+    }
+
+    /// Several values that a variable does not take: `x \neq 2, 5`, `x \neq 2 and x \neq 5`.
+    fn left_out(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
+        let mut variable = None;
+        let mut points = Vec::with_capacity(s.items.len());
+        for item in &s.items {
+            match item {
+                Value::Relation(ops, sides) if ops.as_slice() == [Rel::Ne] => {
+                    let Node::Var(v) = self.arena.get(sides[0].node) else { return Ok(None) };
+                    if variable.is_some_and(|known| known != v) {
+                        return Ok(None);
+                    }
+                    variable = Some(v);
+                    points.push(Value::Expr(sides[1]));
+                }
+                Value::Expr(_) if variable.is_some() => points.push(item.clone()),
+                _ => return Ok(None),
+            }
+        }
+        if s.or || points.len() < 2 {
+            return Ok(None);
+        }
+        let set = self.without_points(&points)?;
+        Ok(set.map(|set| RealSet { variable, inequality: true, ..set }))
     }
 
     fn single_point(&self, label: Ex, value: &Value) -> Option<RealSet> {

@@ -221,6 +221,13 @@ impl<'a> Parser<'a> {
     pub(super) fn superscript(&mut self, base: NodeId) -> Bounded<NodeId> {
         let braced = self.peek() == Some(Tok::LBrace);
         let first = self.at(usize::from(braced)).map(|t| t.tok);
+        // A small letter o over a number is a degree sign.
+        let first = match first {
+            Some(Tok::Var(s)) if s == u32::from(b'o') && matches!(self.arena.get(base), Node::Num(_)) => {
+                Some(Tok::Degree)
+            }
+            other => other,
+        };
         if let Some(mark @ (Tok::Degree | Tok::Prime)) = first {
             self.pos += usize::from(braced) + 1;
             while self.peek() == Some(Tok::Prime) {

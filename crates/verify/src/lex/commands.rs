@@ -195,6 +195,7 @@ impl Lexer<'_> {
                 }
                 self.pos += 2;
                 self.push(Tok::Row, start);
+                self.row_gap();
             }
             b',' | b';' | b':' | b' ' | b'>' | b'/' | b'~' | b'\n' => {
                 self.pos += 2;
@@ -202,6 +203,17 @@ impl Lexer<'_> {
             }
             0 => self.pos += 1,
             _ => self.pos += 2,
+        }
+    }
+
+    /// Skips the extra space that a row break may ask for: `\\[4pt]`.
+    fn row_gap(&mut self) {
+        let rest = self.rest();
+        let Some(close) = rest.iter().take(12).position(|b| *b == b']') else { return };
+        let length = rest.get(1..close).unwrap_or(&[]);
+        let unit = [&b"pt"[..], b"ex", b"em", b"mm", b"cm", b"in"].iter().any(|u| length.ends_with(u));
+        if rest[0] == b'[' && unit {
+            self.pos += close + 1;
         }
     }
 

@@ -181,14 +181,30 @@ impl Lexer<'_> {
             if rest.get(at + len) != Some(&close) {
                 return None;
             }
-            let digits = rest[at..at + len].to_vec();
+            let mut digits = rest[at..at + len].to_vec();
             self.pos += at + len + 1;
-            // A second dotted digit closes the period: \dot{1}4285\dot{7}.
+            if name == b"\\dot" {
+                self.to_closing_dot(&mut digits);
+            }
             return Some(digits);
         }
         let digits = rest[at..at + 1].to_vec();
         self.pos += at + 1;
         Some(digits)
+    }
+
+    /// The rest of a period that dots mark at its ends, `\dot{1}4285\dot{7}`, behind the first dotted digit.
+    fn to_closing_dot(&mut self, period: &mut Vec<u8>) {
+        let rest = self.rest();
+        let len = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if len <= 60
+            && let Some([digit, b'}', ..]) = rest[len..].strip_prefix(b"\\dot{")
+            && digit.is_ascii_digit()
+        {
+            period.extend_from_slice(&rest[..len]);
+            period.push(*digit);
+            self.pos += len + b"\\dot{7}".len();
+        }
     }
 
     /// A directly attached exponent such as `e-05`.

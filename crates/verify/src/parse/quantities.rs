@@ -29,6 +29,13 @@ impl Reader<'_> {
         let starts = self.positions(lo, hi, |t| matches!(t, Tok::Word | Tok::Currency));
         let counts = |at: &usize| words::multiplier(self.text_of(*at).as_bytes()).is_some();
         let mut end = starts.into_iter().find(|at| !counts(at)).unwrap_or(hi);
+        if let Some(at) = self.positions(lo, end, |t| t == Tok::Frac).last()
+            && *at > lo
+            && self.tok(at + 2) == Some(Tok::Word)
+        {
+            // "60 \frac{miles}{hour}"
+            end = *at;
+        }
         if end == hi && unit.is_none() {
             // "9 (apples)"
             let open = self.positions(lo, hi, |t| matches!(t, Tok::Open(b'('))).last().copied();

@@ -103,7 +103,8 @@ impl Reader<'_> {
             matches!(self.tok(i), Some(Tok::Word | Tok::Minus | Tok::Prime | Tok::Or | Tok::And | Tok::In))
         });
         let listed = (lo..hi).any(|i| matches!(self.tok(i), Some(Tok::Comma | Tok::Num(_))));
-        if words && self.lettered_list(lo, hi) {
+        let infinite = (lo..hi).any(|i| self.tok(i) == Some(Tok::Infinity));
+        if infinite || (words && self.lettered_list(lo, hi)) {
             return None;
         }
         if !words && (listed || !(lo..hi).all(|i| self.p.tokens[i].text)) {
@@ -180,7 +181,10 @@ fn meaning(text: &str) -> Option<Value> {
         | "any real number"
         | "real numbers"
         | "all real numbers x" => Value::Reals,
-        "does not exist" | "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
+        "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
+        _ if trimmed.ends_with("does not exist") || trimmed.ends_with(" is undefined") => {
+            Value::Text("undefined".into())
+        }
         "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => {
             Value::Text("infinitely many".into())
         }
