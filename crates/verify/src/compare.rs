@@ -1,5 +1,6 @@
 //! Comparison of two values under a policy.
 
+mod holes;
 mod letters;
 mod numbers;
 mod relations;
@@ -162,6 +163,12 @@ impl<'a> Comparer<'a> {
         if let (vector, Expr(sum)) | (Expr(sum), vector) = (a, b)
             && let Some(components) = Comparer::components(vector)
         {
+            // A column written as a binomial coefficient is.
+            if let (Node::Binom(x, y), [p, q], Matrix { cols: 1, .. }) =
+                (self.arena.get(sum.node), components.as_slice(), vector)
+            {
+                return Ok(both(self.numbers(*p, Ex::plain(x))?, self.numbers(*q, Ex::plain(y))?));
+            }
             return self.base_vectors(&components, *sum);
         }
         match (a, b) {
@@ -181,6 +188,12 @@ impl<'a> Comparer<'a> {
                 if s.open == 0 && s.items.iter().all(|v| matches!(v, Choice(_, None))) =>
             {
                 self.choices_as_word(s, word)
+            }
+            (Seq(s), Text(t)) | (Text(t), Seq(s)) if s.open == 0 && !s.or => {
+                let words = s.items.iter().map(|v| if let Text(w) = v { Some(w.as_str()) } else { None });
+                let joined: Option<Vec<&str>> = words.collect();
+                self.rule = Rule::Text;
+                Ok(joined.map_or(Different, |w| self.texts(&w.join(" "), t)))
             }
             (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
                 match self.split_at_commas(*e)? {

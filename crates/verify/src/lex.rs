@@ -309,7 +309,8 @@ impl<'a> Lexer<'a> {
             if run[0] == b'x' && self.between_numbers() {
                 return self.take(Tok::Times, 1);
             }
-            let word = self.text_end > 0 && !(self.upright && is_math_letter(run[0]));
+            let imaginary = run == b"i" && self.text_end == end && self.src[start - 1] == b'{';
+            let word = self.text_end > 0 && !imaginary && !(self.upright && is_math_letter(run[0]));
             self.pos = end;
             return self.push(if word { Tok::Word } else { letter(run[0]) }, start);
         }
@@ -402,6 +403,7 @@ impl<'a> Lexer<'a> {
         for len in [2, 3, 4] {
             // "sinx", "lnx", "sqrtx", "xcosx" are left: only a known name followed by one letter splits.
             if lower.len() == len + 1
+                && !self.amid_words(end)
                 && let Some(Role::Func(f)) = words::math_role(&lower[..len])
             {
                 self.pos = start + len;
@@ -426,6 +428,15 @@ impl<'a> Lexer<'a> {
         for i in start..end {
             self.take(letter(self.src[i]), 1);
         }
+    }
+}
+
+impl Lexer<'_> {
+    /// Whether words stand directly before or behind a run of letters: then it is one too ("the cost is").
+    fn amid_words(&self, end: usize) -> bool {
+        let behind = self.src.get(end..).unwrap_or(&[]);
+        self.tokens.last().is_some_and(|t| t.tok == Tok::Word)
+            || matches!(behind, [b' ', a, b, ..] if a.is_ascii_lowercase() && b.is_ascii_lowercase())
     }
 }
 

@@ -256,7 +256,8 @@ impl Comparer<'_> {
         let (sentence, words) = if s.len() > t.len() { (s, t) } else { (t, s) };
         let states = sentence.strip_suffix(words).and_then(|head| head.strip_suffix(' ')).is_some_and(|head| {
             let negates = |w: &str| matches!(w, "not" | "no" | "never" | "if" | "or" | "nor" | "neither");
-            head.split(' ').next_back().is_some_and(|verb| matches!(verb, "is" | "are"))
+            let mut back = head.split(' ').rev().skip_while(|w| matches!(*w, "a" | "an" | "the"));
+            back.next().is_some_and(|verb| matches!(verb, "is" | "are"))
                 && !head.split(' ').any(negates)
         });
         if states { self.grant(Same(Certainty::Proof), Convention::LabelOmitted) } else { Different }

@@ -5,6 +5,7 @@ use crate::exact::{Exact, Factor};
 use crate::expr::{Node, mirrored};
 use crate::lex::Rel;
 use crate::policy::Convention;
+use crate::symbols;
 use crate::value::{Ex, Value};
 use crate::verdict::{Certainty, Rule};
 use crate::work::{Bounded, Stop};
@@ -18,6 +19,9 @@ impl Comparer<'_> {
             return Ok(inner);
         }
         if matches!(inner, Same(_)) && self.name_one_function(l, m) {
+            return Ok(self.grant(inner, Convention::LabelOmitted));
+        }
+        if matches!(inner, Same(_)) && self.numbered_solution(l, m) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
         }
         if let found @ Same(_) = self.other_argument(l, x, m, y)? {
@@ -42,6 +46,15 @@ impl Comparer<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether one label is a letter and the other the same letter with the number of a solution: `x` and `x_1`.
+    fn numbered_solution(&self, l: Ex, m: Ex) -> bool {
+        let (Node::Var(s), Node::Var(t)) = (self.arena.get(l.node), self.arena.get(m.node)) else { return false };
+        [(s, t), (t, s)].into_iter().any(|(letter, numbered)| {
+            symbols::latin(letter).is_some()
+                && (b'1'..=b'9').any(|number| symbols::named(letter, &[number]) == numbered)
+        })
     }
 
     /// Whether one label is `y` and the other the name of a function, such as `f(x)`.

@@ -11,7 +11,7 @@ use Decision::{Different, Same};
 
 /// An end of a piece.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub(super) enum End {
     /// Without bound; whether a square bracket claims the infinite end.
     Open(bool),
     At(Ex, bool),
@@ -19,16 +19,16 @@ enum End {
 
 /// A piece of the real line.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
-    low: End,
-    high: End,
+pub(super) struct Piece {
+    pub(super) low: End,
+    pub(super) high: End,
 }
 
 /// Pieces, the variable they constrain if named, and whether an inequality was read.
-struct RealSet {
-    pieces: Vec<Piece>,
-    variable: Option<u32>,
-    inequality: bool,
+pub(super) struct RealSet {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) variable: Option<u32>,
+    pub(super) inequality: bool,
 }
 
 impl Comparer<'_> {
@@ -126,36 +126,7 @@ impl Comparer<'_> {
         })
     }
 
-    /// The line without several points, if their order is known.
-    fn without_points(&mut self, items: &[Value]) -> Bounded<Option<RealSet>> {
-        let mut points = Vec::with_capacity(items.len());
-        for item in super::sequences::flattened(items) {
-            let Value::Expr(e) = item else { return Ok(None) };
-            let Some(r) = self.rational_value(e)? else { return Ok(None) };
-            points.push((r, e));
-        }
-        if points.len() > 16 {
-            return Ok(None);
-        }
-        // Insertion sort: the comparison is charged and may be refused.
-        for k in 1..points.len() {
-            let mut at = k;
-            while at > 0 && points[at].0.order(&points[at - 1].0, self.work)?.is_lt() {
-                points.swap(at, at - 1);
-                at -= 1;
-            }
-        }
-        let mut pieces = Vec::with_capacity(points.len() + 1);
-        let mut low = End::Open(false);
-        for (_, e) in points {
-            pieces.push(Piece { low, high: End::At(e, false) });
-            low = End::At(e, false);
-        }
-        pieces.push(Piece { low, high: End::Open(false) });
-        Ok(Some(RealSet { pieces, variable: None, inequality: false }))
-    }
-
-    fn rational_value(&mut self, e: Ex) -> Bounded<Option<crate::rational::Rat>> {
+    pub(super) fn rational_value(&mut self, e: Ex) -> Bounded<Option<crate::rational::Rat>> {
         let mut field = crate::exact::Exact::default();
         field.minus = e.minus;
         match field.eval(self.arena, e.node, self.work) {
@@ -179,8 +150,11 @@ impl Comparer<'_> {
     }
 
     /// Inequalities joined by "or" are a union; joined by "and" or a comma, an intersection of half-lines.
-    fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
+    pub(super) fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
         if let Some(set) = self.left_out(s)? {
+            return Ok(Some(set));
+        }
+        if let Some(set) = self.with_holes(s)? {
             return Ok(Some(set));
         }
         let mut pieces: Vec<Piece> = Vec::new();
@@ -223,31 +197,6 @@ impl Comparer<'_> {
             }
         }
         Ok(Some(RealSet { pieces, variable, inequality: !intervals }))
-    }
-
-    /// Several values that a variable does not take: `x \neq 2, 5`, `x \neq 2 and x \neq 5`.
-    fn left_out(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
-        let mut variable = None;
-        let mut points = Vec::with_capacity(s.items.len());
-        for item in &s.items {
-            match item {
-                Value::Relation(ops, sides) if ops.as_slice() == [Rel::Ne] => {
-                    let Node::Var(v) = self.arena.get(sides[0].node) else { return Ok(None) };
-                    if variable.is_some_and(|known| known != v) {
-                        return Ok(None);
-                    }
-                    variable = Some(v);
-                    points.push(Value::Expr(sides[1]));
-                }
-                Value::Expr(_) if variable.is_some() => points.push(item.clone()),
-                _ => return Ok(None),
-            }
-        }
-        if s.or || points.len() < 2 {
-            return Ok(None);
-        }
-        let set = self.without_points(&points)?;
-        Ok(set.map(|set| RealSet { variable, inequality: true, ..set }))
     }
 
     fn single_point(&self, label: Ex, value: &Value) -> Option<RealSet> {

@@ -34,7 +34,7 @@ impl Lexer<'_> {
             b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"mathop" => {
                 self.open_text(true)
             }
-            b"mathbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
+            b"mathbb" | b"Bbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
             b"end" => self.environment(start, Tok::End),

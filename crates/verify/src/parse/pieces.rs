@@ -317,10 +317,19 @@ impl Reader<'_> {
         if (lo..first).all(|i| self.tok(i) == Some(Tok::Word)) {
             return self.value(first + 1, hi).map(Some);
         }
-        let mut sides = Vec::new();
+        self.ratio(lo, cuts, hi)
+    }
+
+    /// The expressions between cuts; none if one of them is something else.
+    fn ratio(&mut self, lo: usize, cuts: Vec<usize>, hi: usize) -> Bounded<Option<Value>> {
+        let mut sides = Vec::with_capacity(cuts.len() + 1);
         let mut from = lo;
         for cut in cuts.into_iter().chain([hi]) {
-            sides.push(self.expr(from, cut)?);
+            match self.expr(from, cut) {
+                Ok(e) => sides.push(e),
+                Err(Stop::Inapplicable) => return Ok(None),
+                Err(stop) => return Err(stop),
+            }
             from = cut + 1;
         }
         Ok(Some(Value::Ratio(sides)))
@@ -332,17 +341,7 @@ impl Reader<'_> {
         if words.is_empty() || words.iter().any(|at| self.text_of(*at) != "to") {
             return Ok(None);
         }
-        let mut sides = Vec::with_capacity(words.len() + 1);
-        let mut from = lo;
-        for cut in words.into_iter().chain([hi]) {
-            match self.expr(from, cut) {
-                Ok(e) => sides.push(e),
-                Err(Stop::Inapplicable) => return Ok(None),
-                Err(stop) => return Err(stop),
-            }
-            from = cut + 1;
-        }
-        Ok(Some(Value::Ratio(sides)))
+        self.ratio(lo, words, hi)
     }
 
     /// `3:30 p.m.`

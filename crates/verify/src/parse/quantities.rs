@@ -31,6 +31,7 @@ impl Reader<'_> {
         let mut end = starts.into_iter().find(|at| !counts(at)).unwrap_or(hi);
         if let Some(at) = self.positions(lo, end, |t| t == Tok::Frac).last()
             && *at > lo
+            && self.tok(at + 1) == Some(Tok::LBrace)
             && self.tok(at + 2) == Some(Tok::Word)
         {
             // "60 \frac{miles}{hour}"
