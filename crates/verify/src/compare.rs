@@ -108,9 +108,7 @@ impl<'a> Comparer<'a> {
                 Ok(self.grant(inner, Convention::LabelOmitted))
             }
             (Quantity(x, u), Quantity(y, v)) => self.quantities(*x, u, *y, v),
-            (Quantity(x, u), Expr(y)) | (Expr(y), Quantity(x, u)) => {
-                self.quantity_and_expression(*x, u, *y)
-            }
+            (Quantity(x, u), Expr(y)) | (Expr(y), Quantity(x, u)) => self.quantity_and_expression(*x, u, *y),
             (Text(s), Text(t)) | (Unread(s), Unread(t)) | (Text(s), Unread(t)) | (Unread(s), Text(t)) => {
                 self.rule = Rule::Text;
                 Ok(self.texts(s, t))

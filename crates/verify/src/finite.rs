@@ -58,7 +58,8 @@ const MAX_FACTORIAL: u64 = 10_000;
 
 /// A constant that is an integer of modest size, such as the argument of a factorial.
 fn small_integer(arena: &Arena, id: NodeId, work: &mut Work) -> Bounded<u64> {
-    let value = exact::rational(arena, id, work)?.and_then(|r| r.as_i64()).and_then(|n| u64::try_from(n).ok());
+    let value =
+        exact::rational(arena, id, work)?.and_then(|r| r.as_i64()).and_then(|n| u64::try_from(n).ok());
     value.filter(|n| *n <= MAX_FACTORIAL).ok_or(Stop::Inapplicable)
 }
 

@@ -62,7 +62,13 @@ impl Rat {
     }
 
     /// The integers, if both numbers are integers and `bits` is no more than the cap; charged without a gcd.
-    fn integers(a: &Rat, b: &Rat, bits: u64, units: u64, work: &mut Work) -> Bounded<Option<(BigInt, BigInt)>> {
+    fn integers(
+        a: &Rat,
+        b: &Rat,
+        bits: u64,
+        units: u64,
+        work: &mut Work,
+    ) -> Bounded<Option<(BigInt, BigInt)>> {
         if !a.is_integer() || !b.is_integer() || bits > MAX_BITS {
             return Ok(None);
         }
@@ -179,9 +185,7 @@ impl Rat {
     pub(crate) fn mul(&self, other: &Rat, work: &mut Work) -> Bounded<Rat> {
         let small = matches!((self, other), (Rat::Small(..), Rat::Small(..)));
         let words = (self.bits() / 64 + 1) * (other.bits() / 64 + 1);
-        if !small
-            && let Some((a, b)) = Rat::integers(self, other, self.bits() + other.bits(), words, work)?
-        {
+        if !small && let Some((a, b)) = Rat::integers(self, other, self.bits() + other.bits(), words, work)? {
             return Ok(Rat::whole(a * b));
         }
         Rat::admit(self, other, work)?;

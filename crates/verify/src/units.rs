@@ -206,6 +206,7 @@ fn filler(word: &str) -> bool {
             | "way"
             | "more"
             | "away"
+            | "apart"
             | "ago"
             | "altogether"
             | "all"
@@ -334,7 +335,8 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
                                 _ => {}
                             }
                         }
-                        let name = if micro { Cow::Owned(format!("\u{b5}{text}")) } else { Cow::Borrowed(text) };
+                        let name =
+                            if micro { Cow::Owned(format!("\u{b5}{text}")) } else { Cow::Borrowed(text) };
                         unit.multiply(&name, sign * power * next_power, work)?;
                         micro = false;
                         (sign, next_power) = (1, 1);

@@ -86,7 +86,9 @@ impl Comparer<'_> {
     fn puncture(&mut self, pieces: &mut Vec<Piece>, hole: Ex, point: &Rat) -> Bounded<bool> {
         for at in 0..pieces.len() {
             let Piece { low, high } = pieces[at];
-            let (Some(below), Some(above)) = (self.is_past(low, point, true)?, self.is_past(high, point, false)?) else {
+            let (Some(below), Some(above)) =
+                (self.is_past(low, point, true)?, self.is_past(high, point, false)?)
+            else {
                 return Ok(false);
             };
             if below && above {

@@ -148,7 +148,8 @@ impl Comparer<'_> {
     /// Two definitions of one function whose arguments have different names: `f(x) = 2x` and `f(t) = 2t`.
     pub(super) fn other_argument(&mut self, l: Ex, x: &Value, m: Ex, y: &Value) -> Bounded<Decision> {
         let (Value::Expr(x), Value::Expr(y)) = (x, y) else { return Ok(Different) };
-        let (Some((f, from)), Some((g, to))) = (self.function_of_letter(l), self.function_of_letter(m)) else {
+        let (Some((f, from)), Some((g, to))) = (self.function_of_letter(l), self.function_of_letter(m))
+        else {
             return Ok(Different);
         };
         if f != g || self.arena.any(x.node, self.work, &|n| n == Node::Var(to))? {
@@ -254,12 +255,12 @@ impl Comparer<'_> {
             return Same(Certainty::Proof);
         }
         let (sentence, words) = if s.len() > t.len() { (s, t) } else { (t, s) };
-        let states = sentence.strip_suffix(words).and_then(|head| head.strip_suffix(' ')).is_some_and(|head| {
-            let negates = |w: &str| matches!(w, "not" | "no" | "never" | "if" | "or" | "nor" | "neither");
-            let mut back = head.split(' ').rev().skip_while(|w| matches!(*w, "a" | "an" | "the"));
-            back.next().is_some_and(|verb| matches!(verb, "is" | "are"))
-                && !head.split(' ').any(negates)
-        });
+        let states =
+            sentence.strip_suffix(words).and_then(|head| head.strip_suffix(' ')).is_some_and(|head| {
+                let negates = |w: &str| matches!(w, "not" | "no" | "never" | "if" | "or" | "nor" | "neither");
+                let mut back = head.split(' ').rev().skip_while(|w| matches!(*w, "a" | "an" | "the"));
+                back.next().is_some_and(|verb| matches!(verb, "is" | "are")) && !head.split(' ').any(negates)
+            });
         if states { self.grant(Same(Certainty::Proof), Convention::LabelOmitted) } else { Different }
     }
 

@@ -50,7 +50,9 @@ impl Comparer<'_> {
 
     /// Whether one label is a letter and the other the same letter with the number of a solution: `x` and `x_1`.
     fn numbered_solution(&self, l: Ex, m: Ex) -> bool {
-        let (Node::Var(s), Node::Var(t)) = (self.arena.get(l.node), self.arena.get(m.node)) else { return false };
+        let (Node::Var(s), Node::Var(t)) = (self.arena.get(l.node), self.arena.get(m.node)) else {
+            return false;
+        };
         [(s, t), (t, s)].into_iter().any(|(letter, numbered)| {
             symbols::latin(letter).is_some()
                 && (b'1'..=b'9').any(|number| symbols::named(letter, &[number]) == numbered)

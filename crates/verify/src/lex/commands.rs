@@ -1,6 +1,7 @@
 //! TeX commands to tokens.
 
 use super::{Lexer, Rel, Tok};
+use crate::braces;
 use crate::symbols;
 use crate::words::{self, Func, Role};
 use crate::work::Bounded;
@@ -235,7 +236,7 @@ impl Lexer<'_> {
 
     /// The closing brace of the group at `open`; the scan is charged.
     fn group(&mut self, open: usize) -> Option<usize> {
-        let end = group_end(self.src, open);
+        let end = braces::closing(self.src, open);
         let scanned = end.unwrap_or(self.src.len()) - open;
         self.work.charge(scanned as u32 / 16 + 1).ok()?;
         end
@@ -307,27 +308,6 @@ impl Lexer<'_> {
         self.environments += 1;
         self.push(tok, start);
     }
-}
-
-/// Index of the brace that closes the group opened at `open`.
-pub(crate) fn group_end(src: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut at = open;
-    while at < src.len() {
-        match src[at] {
-            b'\\' => at += 1,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 /// Commands that are one token.

@@ -112,8 +112,10 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 12] =
-            [b"{,}\\!", b"{,}", b"{\\,}", b"{\\;}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
+        const SEPARATORS: [&[u8]; 12] = [
+            b"{,}\\!", b"{,}", b"{\\,}", b"{\\;}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,",
+            b"\\!", b"\\;",
+        ];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),
@@ -184,7 +186,7 @@ impl Lexer<'_> {
             let mut digits = rest[at..at + len].to_vec();
             self.pos += at + len + 1;
             if name == b"\\dot" {
-                self.to_closing_dot(&mut digits);
+                self.closing_dot(&mut digits);
             }
             return Some(digits);
         }
@@ -194,7 +196,7 @@ impl Lexer<'_> {
     }
 
     /// The rest of a period that dots mark at its ends, `\dot{1}4285\dot{7}`, behind the first dotted digit.
-    fn to_closing_dot(&mut self, period: &mut Vec<u8>) {
+    fn closing_dot(&mut self, period: &mut Vec<u8>) {
         let rest = self.rest();
         let len = rest.iter().take_while(|b| b.is_ascii_digit()).count();
         if len <= 60

@@ -132,6 +132,7 @@ impl Reader<'_> {
     fn in_base(&mut self, digits: Ex, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let inside: Vec<usize> = (lo..hi)
             .filter(|i| !matches!(self.tok(*i), Some(Tok::Open(_) | Tok::Close(_) | Tok::Minus)))
+            .filter(|i| self.tok(*i) != Some(Tok::Word) || self.text_of(*i) != "in")
             .collect();
         let [word, number] = inside.as_slice() else { return Ok(None) };
         if self.tok(*word) != Some(Tok::Word) || self.text_of(*word) != "base" {
