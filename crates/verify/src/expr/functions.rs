@@ -36,7 +36,7 @@ impl Parser<'_> {
         self.enter()?;
         let n = self.script()?;
         let letter = self.peek();
-        self.pos += 1;
+        self.expect(|t| matches!(t, Tok::Var(_)))?;
         self.expect(|t| matches!(t, Tok::Under | Tok::Caret))?;
         let k = self.script()?;
         self.nesting -= 1;
