@@ -88,6 +88,7 @@ impl From<gft_train::Error> for Failure {
         match error {
             Error::Config(error) => error.into(),
             Error::Model(error) => error.into(),
+            Error::Reward(gft_reward::Error::File { .. }) => Self::Data(error.to_string()),
             Error::Reward(_) => Self::Usage(error.to_string()),
             Error::Data(_) | Error::Rows(_) => Self::Data(error.to_string()),
             Error::Interrupted => Self::Interrupted,

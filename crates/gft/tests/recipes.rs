@@ -58,6 +58,11 @@ fn every_recipe_runs_three_steps() {
             assert_eq!(line["update/refused"], 0, "{name}: {line}");
         }
         assert!(run.join("model.safetensors").is_file(), "{name}");
+        if name == "python-reward" {
+            for metric in ["rewards/states_gold/mean", "rewards/brevity/mean", "rewards/brevity/tokens"] {
+                assert!(metrics[2][metric].is_number(), "{metric}: {}", metrics[2]);
+            }
+        }
         if stages == 3 {
             assert_eq!(metrics[8]["stage"], 3);
             assert!(metrics[8]["kl"].is_number(), "{}", metrics[8]);

@@ -11,13 +11,14 @@ pub struct Combination {
 }
 
 /// What becomes of a completion whose scoring failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum OnFailure {
     /// It is unscorable and counted; the run goes on.
     #[default]
     Drop,
-    /// The run stops with the first failure of a batch, or the first time limit of an external reward.
-    Stop,
+    /// The same, up to this share of a batch under one reward; above it the run stops. Failures and the time limits of
+    /// external rewards count.
+    StopAbove(f64),
 }
 
 /// A mean in the making.
@@ -146,10 +147,12 @@ impl Combination {
                 return Err(Error::Scores { name: name.to_owned(), expected, found });
             }
             let failure = refuse_what_is_not_finite(name, &mut judged);
-            if let (Some(message), OnFailure::Stop) = (&failure, self.on_failure) {
-                let lost = |score: &&Score| matches!(score, Score::Failed(_) | Score::TimedOut);
-                let failed = judged.scores.iter().filter(lost).count() as u64;
-                let (name, seen) = (name.to_owned(), candidates.len() as u64);
+            let lost = |score: &&Score| matches!(score, Score::Failed(_) | Score::TimedOut);
+            let (failed, seen) = (judged.scores.iter().filter(lost).count() as u64, candidates.len() as u64);
+            if let (Some(message), OnFailure::StopAbove(share)) = (&failure, self.on_failure)
+                && failed as f64 > share * seen as f64
+            {
+                let name = name.to_owned();
                 return Err(Error::Failed { name, failed, seen, message: message.clone() });
             }
             grades.failure = grades.failure.or(failure);
@@ -251,10 +254,21 @@ mod tests {
         let one = Candidate { row: &row, text: "", tokens: 1, truncated: false, demonstration: false };
         let stopping = |scores: Vec<Score>| {
             let part: Box<dyn Reward> = Box::new(Fixed("a", scores));
-            Combination::new(vec![part], &[]).unwrap().on_failure(OnFailure::Stop).score(&[one; 2])
+            Combination::new(vec![part], &[]).unwrap().on_failure(OnFailure::StopAbove(0.0)).score(&[one; 2])
         };
         let failed = stopping(vec![Score::Value(1.0), Score::Failed("no".into())]).unwrap_err().to_string();
         assert_eq!(failed, "the reward `a` failed for 1 of 2 completions: no");
+        let tolerant = |share: f64| {
+            let scores =
+                vec![Score::Failed("no".into()), Score::Value(1.0), Score::TimedOut, Score::Value(0.0)];
+            let part: Box<dyn Reward> = Box::new(Fixed("a", scores));
+            Combination::new(vec![part], &[])
+                .unwrap()
+                .on_failure(OnFailure::StopAbove(share))
+                .score(&[one; 4])
+        };
+        assert_eq!(tolerant(0.5).unwrap().rewards, [None, Some(1.0), None, Some(0.0)]);
+        assert!(tolerant(0.49).is_err());
         // Work that the verifier spent is a property of the completion and no failure.
         assert!(stopping(vec![Score::TimedOut, Score::Unscorable]).is_ok());
     }

@@ -4,7 +4,7 @@
 //! reference that nobody can read), or that scoring it failed. The last two leave the row out of its group's
 //! statistics; the last is also counted, because an error is never a zero.
 //!
-//! Made here: [`Verifier`], [`AnswerFormat`], [`Overlong`], [`Repetition`]. Made elsewhere: [`CommandReward`], a program
+//! Made here: [`Verifier`], [`AnswerFormat`], [`ThinkFormat`], [`Overlong`], [`Cosine`], [`Repetition`]. Made elsewhere: [`CommandReward`], a program
 //! that is spoken to in lines of JSON or a function of a Python file, and [`HttpReward`], a server in OpenRLHF's shape.
 //!
 //! ```no_run
@@ -19,7 +19,7 @@
 //! let program = CommandReward::new("judge", CommandSettings::new("./judge", ["--fast"]))?;
 //! let server = HttpReward::new("remote", HttpSettings::new("http://127.0.0.1:5000/get_reward"))?;
 //! let parts: Vec<Box<dyn Reward>> = vec![Box::new(Verifier::default()), Box::new(python), Box::new(program), Box::new(server)];
-//! let rewards = Combination::new(parts, &[1.0, 0.5, 0.5, 0.5])?.on_failure(OnFailure::Stop);
+//! let rewards = Combination::new(parts, &[1.0, 0.5, 0.5, 0.5])?.on_failure(OnFailure::StopAbove(0.1));
 //! # Ok::<(), Error>(())
 //! ```
 //!
@@ -31,20 +31,24 @@
 
 mod combination;
 mod command;
+mod cosine;
 mod exchange;
 mod format;
 mod http;
 mod overlong;
 mod process;
 mod repetition;
+mod think;
 mod verifier;
 
 pub use combination::{Combination, Grades, Mean, OnFailure, Summary};
 pub use command::{CommandReward, CommandSettings};
+pub use cosine::{Cosine, CosineSettings};
 pub use format::AnswerFormat;
 pub use http::{HttpReward, HttpSettings};
 pub use overlong::Overlong;
 pub use repetition::Repetition;
+pub use think::ThinkFormat;
 pub use verifier::Verifier;
 
 use std::collections::BTreeMap;

@@ -12,11 +12,18 @@ pub struct Verifier {
     pub extract: ExtractOptions,
     /// What counts as equal.
     pub policy: Policy,
+    /// Look for the answer behind `</think>` only; a completion without it has none (TRL's `reasoning_accuracy_reward`).
+    pub after_reasoning: bool,
 }
 
 impl Verifier {
     /// The score of one completion against a reference answer.
     pub fn grade(&self, text: &str, gold: &str) -> Score {
+        let text = match text.rsplit_once("</think>") {
+            _ if !self.after_reasoning => text,
+            Some((_, answer)) => answer,
+            None => return Score::Value(0.0),
+        };
         let found = grade(text, gold, &self.extract, &self.policy);
         Self::score_of(&found.verdict, found.extracted.is_some())
     }
@@ -37,7 +44,7 @@ impl Verifier {
 
 impl Reward for Verifier {
     fn name(&self) -> &str {
-        "verifier"
+        if self.after_reasoning { "reasoning_accuracy" } else { "verifier" }
     }
 
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score> {
@@ -61,6 +68,14 @@ mod tests {
         assert_eq!(verifier.grade("so\nA: 19", "18"), Score::Value(0.0));
         assert_eq!(verifier.grade("no idea", "18"), Score::Value(0.0));
         assert_eq!(verifier.grade("", "18"), Score::Value(0.0));
+    }
+
+    #[test]
+    fn behind_the_reasoning() {
+        let verifier = Verifier { after_reasoning: true, ..Verifier::default() };
+        assert_eq!(verifier.grade("<think>\\boxed{1}</think> \\boxed{2}", "2"), Score::Value(1.0));
+        assert_eq!(verifier.grade("<think>\\boxed{2}</think> I do not know", "2"), Score::Value(0.0));
+        assert_eq!(verifier.grade("\\boxed{2}", "2"), Score::Value(0.0));
     }
 
     #[test]

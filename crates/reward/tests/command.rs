@@ -94,7 +94,7 @@ fn a_slow_answer_is_a_time_out_and_the_next_one_is_well() {
 
     let row = sample();
     let stop = CommandReward::new("outside", settings).unwrap();
-    let stop = Combination::new(vec![Box::new(stop)], &[]).unwrap().on_failure(OnFailure::Stop);
+    let stop = Combination::new(vec![Box::new(stop)], &[]).unwrap().on_failure(OnFailure::StopAbove(0.0));
     let error = stop.score(&[candidate(&row, "a"), candidate(&row, "slow")]).unwrap_err();
     assert!(matches!(error, Error::Failed { failed: 1, seen: 2, .. }), "{error}");
 }

@@ -144,7 +144,7 @@ fn a_slow_server_is_a_time_out() {
     assert_eq!(judged.scores, [Score::TimedOut]);
     assert!(judged.failure.unwrap().contains("no answer within 200ms (tried 2 times)"));
     let row = sample();
-    let stop = Combination::new(vec![Box::new(slow)], &[]).unwrap().on_failure(OnFailure::Stop);
+    let stop = Combination::new(vec![Box::new(slow)], &[]).unwrap().on_failure(OnFailure::StopAbove(0.0));
     assert!(stop.score(&[candidate(&row, "4")]).is_err());
 }
 

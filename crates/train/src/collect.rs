@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gft_model::device::Device;
 use gft_objective::{Group as Rewarded, GroupAdvantages, GroupStatistics, Reward, Source, TokenSummary};
-use gft_reward::{Candidate, Combination, Summary};
+use gft_reward::{Candidate, Combination, Mean, Summary};
 use gft_rollout::{Ended, Group, sample};
 
 use crate::error::{Error, Result};
@@ -38,6 +38,8 @@ pub struct Collected {
     pub statistics: Vec<GroupStatistics>,
     /// What each reward said of all rollouts that were graded.
     pub by_reward: BTreeMap<String, Summary>,
+    /// The rewards' own metrics, by `{reward}/{metric}`.
+    pub reward_metrics: BTreeMap<String, Mean>,
     /// The first message of a reward that failed.
     pub failure: Option<String>,
     /// Rows visited.
@@ -68,7 +70,8 @@ impl<D: Device> Trainer<D> {
                 (start..start + missing).map(|at| self.rows.group(at)).collect::<Result<Vec<Group>>>()?;
             found.visited += missing;
             sample(&self.policy, self.rows.encoder(), &self.own_options(step), &mut groups, stop)?;
-            let mut rewards = self.grade(&groups, &mut found)?;
+            let graded = self.grade(&groups, &mut found);
+            let mut rewards = graded.map_err(|error| Error::RewardFailed { step, error })?;
             self.reject_experts(&mut groups, &mut rewards);
             self.keep(step, groups, rewards, &mut found)?;
         }
@@ -76,7 +79,7 @@ impl<D: Device> Trainer<D> {
     }
 
     /// Stage 4: rewards, of the whole text of each rollout. A reward that the data set brings stands.
-    fn grade(&self, groups: &[Group], found: &mut Collected) -> Result<Vec<Vec<Reward>>> {
+    fn grade(&self, groups: &[Group], found: &mut Collected) -> Result<Vec<Vec<Reward>>, gft_reward::Error> {
         let mut rewards = Vec::with_capacity(groups.len());
         if self.combination.is_empty() {
             return Ok(groups.iter().map(|group| vec![Some(0.0); group.rollouts.len()]).collect());
@@ -96,6 +99,11 @@ impl<D: Device> Trainer<D> {
         let grades = Combination::score(&self.combination, &candidates)?;
         for (name, summary) in grades.by_reward {
             add(found.by_reward.entry(name).or_default(), &summary);
+        }
+        for (name, mean) in grades.metrics {
+            let total = found.reward_metrics.entry(name).or_default();
+            total.count += mean.count;
+            total.sum += mean.sum;
         }
         found.failure = found.failure.take().or(grades.failure);
         let mut scores = grades.rewards.into_iter();

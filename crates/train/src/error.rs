@@ -90,6 +90,16 @@ pub enum Error {
     /// The rewards.
     #[error(transparent)]
     Reward(#[from] gft_reward::Error),
+    /// A reward that fails while the run goes on.
+    #[error(
+        "step {step}: {error} -> mend the reward and resume, or let it fail on more with max_reward_error_frac"
+    )]
+    RewardFailed {
+        /// The step, which was not taken.
+        step: u64,
+        /// Which reward, how often, and why.
+        error: gft_reward::Error,
+    },
     /// A file that cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {

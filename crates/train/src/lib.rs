@@ -15,6 +15,7 @@ mod optimizer_file;
 mod passes;
 mod plan;
 mod report;
+mod rewards;
 mod rows;
 mod run;
 pub mod setup;

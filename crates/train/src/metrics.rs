@@ -194,10 +194,17 @@ impl Metrics {
         for (name, summary) in &report.found.by_reward {
             self.put(format!("rewards/{name}/mean"), summary.mean());
             self.put(format!("rewards/{name}/std"), summary.std());
+            let lost = summary.failed + summary.timed_out;
+            if lost > 0 {
+                self.put(format!("rewards/{name}/error_frac"), ratio(lost as f64, summary.seen()));
+            }
             seen += summary.seen();
             failed += summary.failed;
             timed_out += summary.timed_out;
             unscorable += summary.unscorable;
+        }
+        for (name, mean) in &report.found.reward_metrics {
+            self.put(format!("rewards/{name}"), mean.value());
         }
         self.put("rewards/error_frac", ratio(failed as f64, seen));
         self.put("rewards/timeout_frac", ratio(timed_out as f64, seen));

@@ -85,6 +85,8 @@ pub struct StepReport {
 pub struct FoundSummary {
     /// What each reward said.
     pub by_reward: BTreeMap<String, gft_reward::Summary>,
+    /// The rewards' own metrics, by `{reward}/{metric}`.
+    pub reward_metrics: BTreeMap<String, gft_reward::Mean>,
     /// The first failure of a reward.
     pub failure: Option<String>,
     /// Groups seen.
@@ -148,6 +150,7 @@ impl StepReport {
             kl_loss: 0.0,
             found: FoundSummary {
                 by_reward: found.by_reward.clone(),
+                reward_metrics: found.reward_metrics.clone(),
                 failure: found.failure.clone(),
                 seen: found.seen,
                 silent: found.silent,

@@ -9,8 +9,8 @@ use gft_model::device::Device;
 use gft_model::generate::Sampling;
 use gft_model::optimizer::{AdamW, AdamWConfig};
 use gft_model::policy::{Keep, Policy};
-use gft_objective::{Decay, GuardConfig, GuardHistory, Method, Schedule, SoftOverlong, SpikeRule, Warmup};
-use gft_reward::{AnswerFormat, Combination, Overlong, Reward, Verifier};
+use gft_objective::{Decay, GuardConfig, GuardHistory, Method, Schedule, SpikeRule, Warmup};
+use gft_reward::Combination;
 use gft_rollout::{Composition, LongDemonstrations};
 
 use crate::config::{Settings, build_method, composition};
@@ -198,39 +198,12 @@ impl StagePlan {
     /// The rewards that the settings name.
     ///
     /// # Errors
-    /// An unknown name, or weights that do not match.
+    /// An unknown name, a file that is not there, or weights that do not match.
     pub fn rewards(&self) -> Result<Combination> {
-        let settings = &self.settings;
-        let mut verifier = Verifier::default();
-        verifier.extract.last_number = settings.last_number;
         if !crate::config::uses_rewards(&self.method) {
             return Ok(Combination::new(Vec::new(), &[])?);
         }
-        let mut rewards: Vec<Box<dyn Reward>> = Vec::new();
-        for name in &settings.reward_funcs {
-            rewards.push(match name.replace('-', "_").as_str() {
-                "verifier" | "accuracy" | "accuracy_reward" => Box::new(verifier.clone()),
-                "format" => Box::new(AnswerFormat { extract: verifier.extract.clone() }),
-                "soft_overlong" => {
-                    let max_length = settings.max_completion_length.unwrap_or(512);
-                    let penalty = SoftOverlong { max_length, buffer: settings.overlong_buffer, factor: 1.0 };
-                    penalty.penalty(0).map_err(|e| ConfigError::Contradiction(e.to_string()))?;
-                    Box::new(Overlong(penalty))
-                }
-                _ => {
-                    let known = "verifier, format, soft_overlong";
-                    return Err(gft_reward::Error::Unknown { name: name.clone(), known }.into());
-                }
-            });
-        }
-        if rewards.is_empty() {
-            return Err(ConfigError::Contradiction(format!(
-                "the method {} needs a reward, but reward_funcs is empty",
-                self.method.name
-            ))
-            .into());
-        }
-        Ok(Combination::new(rewards, &settings.reward_weights)?)
+        crate::rewards::combination(&self.settings, self.method.name)
     }
 
     /// The stage with its weights, ready to step from `position`.

@@ -1,5 +1,7 @@
 //! Comparison of two values under a policy.
 
+mod holes;
+mod letters;
 mod numbers;
 mod relations;
 mod sequences;
@@ -88,7 +90,13 @@ impl<'a> Comparer<'a> {
     fn dispatch(&mut self, a: &Value, b: &Value) -> Bounded<Decision> {
         use Value::*;
         match (a, b) {
-            (Expr(x), Expr(y)) => self.numbers(*x, *y),
+            (Expr(x), Expr(y)) => match self.numbers(*x, *y)? {
+                Different => match self.other_constant(*x, *y)? {
+                    Different => self.other_parameter(*x, *y),
+                    decided => Ok(decided),
+                },
+                decided => Ok(decided),
+            },
             (Nothing, _) | (_, Nothing) => Ok(Decision::Unknown),
             (Choice(..), _) | (_, Choice(..)) => self.choices(a, b),
             (Assign(l, x), Assign(m, y)) => self.assignments(*l, x, *m, y),
@@ -100,13 +108,10 @@ impl<'a> Comparer<'a> {
                 Ok(self.grant(inner, Convention::LabelOmitted))
             }
             (Quantity(x, u), Quantity(y, v)) => self.quantities(*x, u, *y, v),
-            (Quantity(x, _), Expr(y)) | (Expr(y), Quantity(x, _)) => {
-                let bare = self.numbers(*x, *y)?;
-                Ok(self.grant(bare, Convention::UnitOmitted))
-            }
+            (Quantity(x, u), Expr(y)) | (Expr(y), Quantity(x, u)) => self.quantity_and_expression(*x, u, *y),
             (Text(s), Text(t)) | (Unread(s), Unread(t)) | (Text(s), Unread(t)) | (Unread(s), Text(t)) => {
                 self.rule = Rule::Text;
-                Ok(if s == t { Same(Certainty::Proof) } else { Different })
+                Ok(self.texts(s, t))
             }
             (Text(s), Expr(e)) | (Expr(e), Text(s)) => self.text_and_letters(s, *e),
             (Unread(_), _) | (_, Unread(_)) => Ok(Decision::Unknown),
@@ -153,6 +158,17 @@ impl<'a> Comparer<'a> {
         if let Some(decision) = self.as_real_sets(a, b)? {
             return Ok(decision);
         }
+        if let (vector, Expr(sum)) | (Expr(sum), vector) = (a, b)
+            && let Some(components) = Comparer::components(vector)
+        {
+            // A column written as a binomial coefficient is.
+            if let (Node::Binom(x, y), [p, q], Matrix { cols: 1, .. }) =
+                (self.arena.get(sum.node), components.as_slice(), vector)
+            {
+                return Ok(both(self.numbers(*p, Ex::plain(x))?, self.numbers(*q, Ex::plain(y))?));
+            }
+            return self.base_vectors(&components, *sum);
+        }
         match (a, b) {
             (Seq(s), Matrix { .. }) => self.vector_and_tuple(b, s),
             (Matrix { .. }, Seq(s)) => self.vector_and_tuple(a, s),
@@ -165,6 +181,17 @@ impl<'a> Comparer<'a> {
                     decision = both(decision, self.values(item, other)?);
                 }
                 Ok(decision)
+            }
+            (Seq(s), word @ (Text(_) | Expr(_))) | (word @ (Text(_) | Expr(_)), Seq(s))
+                if s.open == 0 && s.items.iter().all(|v| matches!(v, Choice(_, None))) =>
+            {
+                self.choices_as_word(s, word)
+            }
+            (Seq(s), Text(t)) | (Text(t), Seq(s)) if s.open == 0 && !s.or => {
+                let words = s.items.iter().map(|v| if let Text(w) = v { Some(w.as_str()) } else { None });
+                let joined: Option<Vec<&str>> = words.collect();
+                self.rule = Rule::Text;
+                Ok(joined.map_or(Different, |w| self.texts(&w.join(" "), t)))
             }
             (Seq(s), Expr(e)) | (Expr(e), Seq(s)) if s.items.len() > 1 && matches!(s.open, 0 | b'{') => {
                 match self.split_at_commas(*e)? {
@@ -256,40 +283,12 @@ impl<'a> Comparer<'a> {
             _ => None,
         }
     }
-
-    /// Words against a product of letters, as short words without mark-up are read.
-    fn text_and_letters(&mut self, text: &str, e: Ex) -> Bounded<Decision> {
-        self.rule = Rule::Text;
-        let mut letters: Vec<u8> = Vec::new();
-        let mut node = e.node;
-        loop {
-            self.work.charge(1)?;
-            let (last, rest) = match self.arena.get(node) {
-                Node::Mul(a, b) => (b, Some(a)),
-                _ => (node, None),
-            };
-            match self.arena.get(last) {
-                Node::Var(s) => match crate::symbols::latin(s) {
-                    Some(l) => letters.push(l.to_ascii_lowercase()),
-                    None => return Ok(Different),
-                },
-                Node::E => letters.push(b'e'),
-                Node::I => letters.push(b'i'),
-                _ => return Ok(Different),
-            }
-            match rest {
-                Some(a) => node = a,
-                None => break,
-            }
-        }
-        letters.reverse();
-        Ok(if letters == text.as_bytes() { Same(Certainty::Proof) } else { Different })
-    }
 }
 
-/// Whether all items are relations.
+/// Whether the items are relations, with single values of their variable perhaps.
 fn relational(s: &Sequence) -> bool {
-    !s.items.is_empty() && s.items.iter().all(|v| matches!(v, Value::Relation(..)))
+    let relation = |v: &Value| matches!(v, Value::Relation(..));
+    s.items.iter().any(relation) && s.items.iter().all(|v| relation(v) || matches!(v, Value::Assign(..)))
 }
 
 /// Both must hold: the weaker certainty, or the first failure.

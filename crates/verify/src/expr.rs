@@ -44,6 +44,28 @@ pub(crate) enum Node {
     Based(u32, u32, u8),
 }
 
+impl Node {
+    /// The same node over other children; as many must be given as it has.
+    fn with(self, children: [Option<NodeId>; 2]) -> Node {
+        match (self, children) {
+            (Node::Add(..), [Some(a), Some(b)]) => Node::Add(a, b),
+            (Node::Mul(..), [Some(a), Some(b)]) => Node::Mul(a, b),
+            (Node::Div(..), [Some(a), Some(b)]) => Node::Div(a, b),
+            (Node::Pow(..), [Some(a), Some(b)]) => Node::Pow(a, b),
+            (Node::Root(..), [Some(a), Some(b)]) => Node::Root(a, b),
+            (Node::LogBase(..), [Some(a), Some(b)]) => Node::LogBase(a, b),
+            (Node::Binom(..), [Some(a), Some(b)]) => Node::Binom(a, b),
+            (Node::Neg(_), [Some(a), _]) => Node::Neg(a),
+            (Node::Sign(s, _), [Some(a), _]) => Node::Sign(s, a),
+            (Node::Sqrt(_), [Some(a), _]) => Node::Sqrt(a),
+            (Node::Func(f, _), [Some(a), _]) => Node::Func(f, a),
+            (Node::Percent(_), [Some(a), _]) => Node::Percent(a),
+            (Node::Degree(_), [Some(a), _]) => Node::Degree(a),
+            (node, _) => node,
+        }
+    }
+}
+
 /// Expressions deeper than this are refused; evaluation recurses to this depth.
 const MAX_DEPTH: u16 = 160;
 /// More nodes than this in one comparison are refused.
@@ -120,6 +142,26 @@ impl Arena {
             }
         }
         Ok(false)
+    }
+
+    /// The expression with one variable in place of another.
+    pub(crate) fn renamed(&mut self, root: NodeId, from: u32, to: u32, work: &mut Work) -> Bounded<NodeId> {
+        work.charge(2)?;
+        let node = self.get(root);
+        if node == Node::Var(from) {
+            return self.push(Node::Var(to));
+        }
+        let mut children = [None; 2];
+        for (new, old) in children.iter_mut().zip(Arena::children(node)) {
+            *new = match old {
+                Some(child) => Some(self.renamed(child, from, to, work)?),
+                None => None,
+            };
+        }
+        if children == Arena::children(node) {
+            return Ok(root);
+        }
+        self.push(node.with(children))
     }
 
     /// Whether two expressions are the same tree (numbers by value).

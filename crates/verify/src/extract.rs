@@ -1,5 +1,6 @@
 //! Finds the final answer in a completion.
 
+use crate::braces;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -117,7 +118,7 @@ fn box_at(text: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     }
     match text.get(open)? {
         b'{' => {
-            let close = balanced(text, open)?;
+            let close = braces::closing(text, open)?;
             Some((open + 1..close, close + 1))
         }
         // `\boxed 5`: up to the end of the mathematics.
@@ -127,27 +128,6 @@ fn box_at(text: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
         }
         _ => None,
     }
-}
-
-/// Index of the brace that closes the one at `open`.
-fn balanced(text: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut at = open;
-    while at < text.len() {
-        match text[at] {
-            b'\\' => at += 1,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 /// The last balanced box, with the boxes that stand directly before it.

@@ -8,6 +8,7 @@ use crate::modular as f;
 use crate::rational::Rat;
 use crate::value::Ex;
 use crate::verdict::Certainty;
+use crate::words::Func;
 use crate::work::{Bounded, Stop, Work};
 use num_traits::ToPrimitive;
 
@@ -52,6 +53,22 @@ fn of_rational(r: &Rat) -> Option<u64> {
     Some(f::mul(reduce(r.num())?, f::inv(reduce(r.den())?)?))
 }
 
+/// Factorials of more are not computed.
+const MAX_FACTORIAL: u64 = 10_000;
+
+/// A constant that is an integer of modest size, such as the argument of a factorial.
+fn small_integer(arena: &Arena, id: NodeId, work: &mut Work) -> Bounded<u64> {
+    let value =
+        exact::rational(arena, id, work)?.and_then(|r| r.as_i64()).and_then(|n| u64::try_from(n).ok());
+    value.filter(|n| *n <= MAX_FACTORIAL).ok_or(Stop::Inapplicable)
+}
+
+/// The product of `count` integers ending in `last`.
+fn falling(last: u64, count: u64, work: &mut Work) -> Bounded<Option<u64>> {
+    work.charge(10 + count as u32 / 2)?;
+    Ok(Some((0..count).fold(1, |product, k| f::mul(product, last - k))))
+}
+
 /// Value at a point; `None` at a pole.
 fn value(arena: &Arena, e: Ex, id: NodeId, point: u64, work: &mut Work) -> Bounded<Option<u64>> {
     work.charge(2)?;
@@ -88,6 +105,16 @@ fn value(arena: &Arena, e: Ex, id: NodeId, point: u64, work: &mut Work) -> Bound
             work.charge(30)?;
             let (x, y) = (sub!(a), sub!(b));
             f::inv(y).map(|i| f::mul(x, i))
+        }
+        Node::Func(Func::Fact, a) => {
+            let n = small_integer(arena, a, work)?;
+            falling(n, n, work)?
+        }
+        Node::Binom(n, k) => {
+            let (n, k) = (small_integer(arena, n, work)?, small_integer(arena, k, work)?);
+            let k = if k <= n { k.min(n - k) } else { return Ok(Some(0)) };
+            let (top, bottom) = (falling(n, k, work)?, falling(k, k, work)?);
+            top.zip(bottom.and_then(f::inv)).map(|(t, b)| f::mul(t, b))
         }
         Node::Pow(a, b) => {
             work.charge(40)?;

@@ -1,12 +1,12 @@
 //! Source text to tokens: one lexer for LaTeX, plain text and Unicode mathematics.
 
 mod commands;
+mod letters;
 mod numbers;
 mod unicode;
 
 use crate::literal::Literal;
-use crate::symbols;
-use crate::words::{self, Func, Role};
+use crate::words::Func;
 use crate::work::{Bounded, Stop, Work};
 
 /// A relation sign.
@@ -183,7 +183,7 @@ impl<'a> Lexer<'a> {
         let byte = self.peek(0);
         match byte {
             b'0'..=b'9' => return self.number(),
-            b'.' if self.peek(1).is_ascii_digit() => return self.number(),
+            b'.' if self.peek(1).is_ascii_digit() || self.starts_repeat(1) => return self.number(),
             b'a'..=b'z' | b'A'..=b'Z' => self.letters(),
             b'\\' => return self.command(),
             0x80.. => self.unicode(),
@@ -243,6 +243,9 @@ impl<'a> Lexer<'a> {
                 self.depth = self.depth.saturating_sub(1);
                 self.take(Tok::Close(byte), 1);
             }
+            // A sign in braces of its own is spaced differently and means the same.
+            b'{' if self.rest().starts_with(b"{:}") => self.take(Tok::Colon, 3),
+            b'{' if self.rest().starts_with(b"{=}") => self.take(Tok::Rel(Rel::Eq), 3),
             b'{' => self.take(Tok::LBrace, 1),
             b'}' => self.take(Tok::RBrace, 1),
             b'&' => self.take(Tok::Amp, 1),
@@ -286,159 +289,11 @@ impl<'a> Lexer<'a> {
         }
         self.pos += 1;
     }
-
-    /// A run of ASCII letters: function names, words, or single-letter variables.
-    fn letters(&mut self) {
-        let start = self.pos;
-        let mut end = start;
-        while end < self.src.len() && self.src[end].is_ascii_alphabetic() {
-            end += 1;
-        }
-        if self.text_end > 0 {
-            end = end.min(self.text_end);
-        }
-        if let Some(len) = acronym(&self.src[start..]) {
-            self.pos += len;
-            return self.push(Tok::Word, start);
-        }
-        let run = &self.src[start..end];
-        if run.len() == 1 {
-            let word = self.text_end > 0 && !(self.upright && is_math_letter(run[0]));
-            self.pos = end;
-            return self.push(if word { Tok::Word } else { letter(run[0]) }, start);
-        }
-        let mut buffer = [0u8; 16];
-        if run.len() > buffer.len() {
-            self.pos = end;
-            return self.push(Tok::Word, start);
-        }
-        let lower = &mut buffer[..run.len()];
-        lower.copy_from_slice(run);
-        lower.make_ascii_lowercase();
-        self.word(start, end, lower);
-    }
-
-    fn word(&mut self, start: usize, end: usize, lower: &[u8]) {
-        let math = words::math_role(lower)
-            .filter(|r| self.text_end == 0 || matches!(r, Role::Func(_) | Role::Infinity | Role::Pi));
-        let role = math.unwrap_or_else(|| words::text_role(lower));
-        self.pos = end;
-        let tok = match role {
-            Role::Func(f) => Tok::Func(f),
-            Role::Greek(g) => Tok::Var(symbols::greek(g)),
-            Role::Pi => Tok::Pi,
-            Role::Infinity => Tok::Infinity,
-            Role::Sqrt => Tok::Sqrt,
-            Role::Frac => Tok::Frac,
-            Role::Binom => Tok::Binom,
-            Role::And => Tok::And,
-            Role::Or => Tok::Or,
-            Role::Union => Tok::Cup,
-            Role::Word if lower == b"mod" => Tok::Mod,
-            Role::Intersection => Tok::Cap,
-            Role::Percent => Tok::Percent,
-            Role::Degrees => Tok::Degree,
-            Role::Count(n) => {
-                let n = n + self.count_behind(n);
-                self.literals.push(Literal::word(n));
-                Tok::Num(self.literals.len() as u32 - 1)
-            }
-            Role::Word => return self.plain_word(start, end, lower),
-        };
-        self.push(tok, start);
-    }
-
-    /// Value of the second word of a number such as "twenty-one".
-    fn count_behind(&mut self, tens: i64) -> i64 {
-        if tens < 20 || tens % 10 != 0 || !matches!(self.peek(0), b'-' | b' ') {
-            return 0;
-        }
-        let rest = &self.rest()[1..];
-        let len = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-        if len > 5 {
-            return 0;
-        }
-        match words::count(&rest[..len].to_ascii_lowercase()) {
-            Some(ones @ 1..=9) => {
-                self.pos += 1 + len;
-                ones
-            }
-            _ => 0,
-        }
-    }
-
-    /// A run of letters without a role: a word, a function name glued to its argument, or a product of letters.
-    fn plain_word(&mut self, start: usize, end: usize, lower: &[u8]) {
-        if self.text_end > 0 && !self.upright {
-            return self.push(Tok::Word, start);
-        }
-        for len in [2, 3, 4] {
-            // "sinx", "lnx", "sqrtx", "xcosx" are left: only a known name followed by one letter splits.
-            if lower.len() == len + 1
-                && let Some(Role::Func(f)) = words::math_role(&lower[..len])
-            {
-                self.pos = start + len;
-                self.push(Tok::Func(f), start);
-                self.take(letter(self.src[end - 1]), 1);
-                return;
-            }
-        }
-        if lower.len() == 3
-            && let Some(Role::Pi) = words::math_role(&lower[..2])
-        {
-            self.pos = start + 2;
-            self.push(Tok::Pi, start);
-            return self.take(letter(self.src[end - 1]), 1);
-        }
-        // Variables glued together: at most three letters that are not a known word.
-        let upright_word = self.text_end > 0;
-        if lower.len() > 3 || upright_word || words::short_word(lower) {
-            return self.push(Tok::Word, start);
-        }
-        self.pos = start;
-        for i in start..end {
-            self.take(letter(self.src[i]), 1);
-        }
-    }
 }
 
 fn unescaped_dollars(src: &[u8]) -> usize {
     let all = src.iter().filter(|b| **b == b'$').count();
     if all == 0 { 0 } else { all - src.windows(2).filter(|w| *w == b"\\$").count() }
-}
-
-/// Whether an upright single letter means a variable or constant and not a unit.
-fn is_math_letter(byte: u8) -> bool {
-    matches!(byte, b'e' | b'i' | b'x' | b'y' | b'z' | b'n' | b'k' | b'a' | b'b' | b'p' | b'q' | b'r' | b't')
-        || matches!(byte, b'B' | b'D' | b'E' | b'P' | b'Q' | b'R' | b'S' | b'T' | b'X' | b'Y' | b'Z')
-}
-
-/// Token of a single letter in mathematics.
-fn letter(byte: u8) -> Tok {
-    match byte {
-        b'e' => Tok::EulerE,
-        b'i' => Tok::ImagI,
-        _ => Tok::Var(u32::from(byte)),
-    }
-}
-
-/// Length of an acronym with dots such as `p.m.` at the start of `src`.
-fn acronym(src: &[u8]) -> Option<usize> {
-    let mut len = 0;
-    while let [letter, b'.', ..] = src.get(len..).unwrap_or(&[]) {
-        if !letter.is_ascii_alphabetic() {
-            break;
-        }
-        len += 2;
-    }
-    if len == 2
-        && src.get(2).is_some_and(u8::is_ascii_alphabetic)
-        && !src.get(3).is_some_and(u8::is_ascii_alphabetic)
-    {
-        // The last dot may be missing: `p.m`.
-        return Some(3);
-    }
-    (len >= 4).then_some(len)
 }
 
 /// Whether a token can end an operand.

@@ -18,7 +18,7 @@ use fixed::Fixed;
 use real::{Doubles, Real};
 
 /// Points at which two expressions with variables must agree.
-const AGREE: u32 = 4;
+const AGREE: u32 = 6;
 /// Points tried for that.
 const TRIED: u32 = 24;
 

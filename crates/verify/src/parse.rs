@@ -2,6 +2,7 @@
 
 mod pieces;
 mod quantities;
+mod sets;
 mod text;
 
 use crate::exact;
@@ -49,6 +50,7 @@ impl Reader<'_> {
             return Err(Stop::Budget);
         }
         let (lo, hi) = self.trimmed(lo, hi);
+        let hi = self.before_remark(lo, hi);
         let result = if lo >= hi {
             Ok(Value::Nothing)
         } else {
@@ -134,6 +136,12 @@ impl Reader<'_> {
         if self.tok(lo) == Some(Tok::Close(b']'))
             && let Some(v) = self.reversed_interval(lo, hi)?
         {
+            return Ok(v);
+        }
+        if let Some(v) = self.such_that(lo, hi)? {
+            return Ok(v);
+        }
+        if let Some(v) = self.exception(lo, hi)? {
             return Ok(v);
         }
         if let Some(list) = self.list(lo, hi)? {
@@ -230,33 +238,6 @@ impl Reader<'_> {
         Ok(items)
     }
 
-    /// A remark such as "k in Z" or "where n is an integer" between commas.
-    fn is_aside(&self, lo: usize, hi: usize) -> bool {
-        (lo..hi).any(|i| self.tok(i) == Some(Tok::In))
-            && matches!(self.tok(hi - 1), Some(Tok::Integers | Tok::Reals))
-    }
-
-    /// Unions, intersections with the reals, differences, membership.
-    fn set_operations(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
-        if let Some(&at) = self.positions(lo, hi, |t| t == Tok::In).first() {
-            if self.is_aside(lo, hi) && self.tok(hi - 1) == Some(Tok::Integers) {
-                // "... where k in Z"
-                let word = self.positions(lo, hi, |t| t == Tok::Word).first().copied().unwrap_or(lo);
-                return if word > lo { self.value(lo, word).map(Some) } else { Err(Stop::Inapplicable) };
-            }
-            return if at + 1 < hi { self.value(at + 1, hi).map(Some) } else { Err(Stop::Inapplicable) };
-        }
-        let cups = self.positions(lo, hi, |t| t == Tok::Cup);
-        if !cups.is_empty() {
-            return Ok(Some(Value::Union(self.parts(lo, hi, &cups)?)));
-        }
-        if let Some(&at) = self.positions(lo, hi, |t| t == Tok::Setminus).first() {
-            let (a, b) = (self.value(lo, at)?, self.value(at + 1, hi)?);
-            return Ok(Some(Value::Without(Box::new(a), Box::new(b))));
-        }
-        Ok(None)
-    }
-
     /// Equations, inequalities, assignments.
     fn relation(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let cuts = self.positions(lo, hi, |t| matches!(t, Tok::Rel(_)));
@@ -338,13 +319,12 @@ impl Reader<'_> {
         Ok(Some(Value::Relation(ops, sides)))
     }
 
-    /// A chain of equations is read by its end only if its rational parts agree.
+    /// Equations are read by their end only if their rational parts agree.
     fn consistent(&mut self, lo: usize, cuts: &[usize], hi: usize) -> Bounded<()> {
         let mut known = None;
         let mut from = lo;
         for cut in cuts.iter().copied().chain([hi]) {
-            if cuts.len() > 1
-                && cut > from
+            if cut > from
                 && let Ok(part) = self.expr(from, cut)
                 && let Ok(Some(value)) = exact::rational(self.p.arena, part.node, self.p.work)
                 && known.replace(value.clone()).is_some_and(|k| k != value)
@@ -382,8 +362,14 @@ impl Reader<'_> {
                         && apart(b)
                 }
                 Node::I | Node::E => depth > 0,
-                // The inverse function f^{-1}.
-                Node::Pow(a, b) => depth > 0 && name(arena, a, depth + 1) && arena.is_minus_one(b),
+                // The inverse function f^{-1}, the inverse matrix A^{-1}.
+                Node::Pow(a, b) => {
+                    let inverse_of = |id: u32| match arena.get(id) {
+                        Node::Var(s) => (65..=90).contains(&s),
+                        _ => false,
+                    };
+                    (depth > 0 || inverse_of(a)) && name(arena, a, depth + 1) && arena.is_minus_one(b)
+                }
                 _ => false,
             }
         }

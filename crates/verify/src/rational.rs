@@ -54,6 +54,28 @@ impl Rat {
         }
     }
 
+    fn whole(value: BigInt) -> Rat {
+        match value.to_i64() {
+            Some(a) if a != i64::MIN => Rat::Small(a, 1),
+            _ => Rat::Big(Box::new((value, BigInt::one()))),
+        }
+    }
+
+    /// The integers, if both numbers are integers and `bits` is no more than the cap; charged without a gcd.
+    fn integers(
+        a: &Rat,
+        b: &Rat,
+        bits: u64,
+        units: u64,
+        work: &mut Work,
+    ) -> Bounded<Option<(BigInt, BigInt)>> {
+        if !a.is_integer() || !b.is_integer() || bits > MAX_BITS {
+            return Ok(None);
+        }
+        work.charge(20 + units as u32)?;
+        Ok(Some((a.num(), b.num())))
+    }
+
     /// `num / den` in lowest terms. `den` must not be zero.
     pub(crate) fn from_big(num: BigInt, den: BigInt) -> Rat {
         let divisor = num.gcd(&den);
@@ -134,8 +156,8 @@ impl Rat {
     }
 
     pub(crate) fn add(&self, other: &Rat, work: &mut Work) -> Bounded<Rat> {
-        Rat::admit(self, other, work)?;
         if let (Rat::Small(a, b), Rat::Small(c, d)) = (self, other) {
+            work.charge(1)?;
             let (a, b, c, d) = (*a as i128, *b as i128, *c as i128, *d as i128);
             if b == 1 && d == 1 {
                 return Ok(Rat::from_i128(a + c, 1));
@@ -143,7 +165,13 @@ impl Rat {
             if let Some(num) = (a * d).checked_add(c * b) {
                 return Ok(Rat::from_i128(num, b * d));
             }
+        } else {
+            let bits = self.bits().max(other.bits()) + 1;
+            if let Some((a, b)) = Rat::integers(self, other, bits, bits / 64, work)? {
+                return Ok(Rat::whole(a + b));
+            }
         }
+        Rat::admit(self, other, work)?;
         Ok(Rat::from_big(self.num() * other.den() + other.num() * self.den(), self.den() * other.den()))
     }
 
@@ -155,6 +183,11 @@ impl Rat {
     }
 
     pub(crate) fn mul(&self, other: &Rat, work: &mut Work) -> Bounded<Rat> {
+        let small = matches!((self, other), (Rat::Small(..), Rat::Small(..)));
+        let words = (self.bits() / 64 + 1) * (other.bits() / 64 + 1);
+        if !small && let Some((a, b)) = Rat::integers(self, other, self.bits() + other.bits(), words, work)? {
+            return Ok(Rat::whole(a * b));
+        }
         Rat::admit(self, other, work)?;
         if let (Rat::Small(a, b), Rat::Small(c, d)) = (self, other) {
             return Ok(Rat::from_i128(*a as i128 * *c as i128, *b as i128 * *d as i128));
@@ -199,6 +232,10 @@ impl Rat {
             && let Rat::Small(n, d) = self
         {
             return Ok(Rat::Small(n.pow(e), d.pow(e)));
+        }
+        // Powers of a fraction in lowest terms are in lowest terms.
+        if self.is_integer() {
+            return Ok(Rat::whole(self.num().pow(e)));
         }
         Ok(Rat::from_big(self.num().pow(e), self.den().pow(e)))
     }

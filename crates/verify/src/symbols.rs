@@ -5,6 +5,11 @@ pub(crate) fn greek(index: u8) -> u32 {
     256 + u32::from(index)
 }
 
+/// Symbol of the capital gamma.
+pub(crate) const CAPITAL_GAMMA: u32 = 256 + 22;
+/// Symbol of the letter mu.
+pub(crate) const MU: u32 = 256 + 11;
+
 /// Symbol of a name made of parts, such as a letter with a subscript. The top bit marks it.
 pub(crate) fn named(base: u32, part: &[u8]) -> u32 {
     // FNV-1a, 32 bits.

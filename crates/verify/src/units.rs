@@ -1,9 +1,12 @@
 //! Units of measure: known units with their conversion factors, and counted things ("apples") by their stem.
 
+use std::borrow::Cow;
+
 use crate::expr::Arena;
 use crate::lex::{Tok, Token};
 use crate::literal::Value;
 use crate::rational::Rat;
+use crate::symbols;
 use crate::work::{Bounded, Stop, Work};
 
 /// A product of powers of base units, times a factor.
@@ -89,6 +92,79 @@ fn known_word(word: &str) -> Option<Known> {
     })
 }
 
+/// A unit behind a metric prefix, with the prefix's power of ten.
+fn prefixed(symbol: &str, stem: &str) -> Option<(Known, i64)> {
+    const WORDS: [(&str, i64); 9] = [
+        ("nano", -9),
+        ("micro", -6),
+        ("milli", -3),
+        ("centi", -2),
+        ("deci", -1),
+        ("kilo", 3),
+        ("mega", 6),
+        ("giga", 9),
+        ("pico", -12),
+    ];
+    const SYMBOLS: [(&str, i64); 10] = [
+        ("\u{b5}", -6),
+        ("\u{3bc}", -6),
+        ("n", -9),
+        ("m", -3),
+        ("c", -2),
+        ("d", -1),
+        ("k", 3),
+        ("M", 6),
+        ("G", 9),
+        ("p", -12),
+    ];
+    for (name, exponent) in WORDS {
+        if let Some(rest) = stem.strip_prefix(name)
+            && rest.len() > 3
+            && let Some(unit) = known_word(rest)
+        {
+            return Some((unit, exponent));
+        }
+    }
+    let (prefix, exponent) = SYMBOLS.iter().find(|(prefix, _)| symbol.starts_with(prefix))?;
+    let rest = &symbol[prefix.len()..];
+    let unit = match rest {
+        "Hz" => known_word("hz"),
+        "Pa" => known_word("pa"),
+        "C" | "F" => None,
+        _ => known_symbol(rest),
+    };
+    unit.map(|unit| (unit, *exponent))
+}
+
+/// The unit that letters with their powers spell, if all of them are known: `m s^{-1}`, or joined, `k W`.
+pub(crate) fn of_letters(letters: &[(u32, i64)], work: &mut Work) -> Bounded<Option<Unit>> {
+    let mut names: Vec<(String, i64)> = Vec::with_capacity(letters.len());
+    let mut micro = false;
+    for (symbol, power) in letters {
+        if *symbol == symbols::MU && !micro {
+            micro = true;
+            continue;
+        }
+        let Some(letter) = symbols::latin(*symbol) else { return Ok(None) };
+        let letter = char::from(letter);
+        names.push((if micro { format!("\u{b5}{letter}") } else { letter.to_string() }, *power));
+        micro = false;
+    }
+    let joined: String = names.iter().map(|n| n.0.as_str()).collect();
+    let whole = names.last().map(|last| vec![(joined, last.1)]).unwrap_or_default();
+    let apart = names.iter().rev().skip(1).all(|n| n.1 == 1);
+    for candidate in [names, if apart { whole } else { Vec::new() }] {
+        let mut unit = Unit::none();
+        for (name, power) in &candidate {
+            unit.multiply(name, *power, work)?;
+        }
+        if unit.known && !candidate.is_empty() {
+            return Ok(Some(unit));
+        }
+    }
+    Ok(None)
+}
+
 /// Words that say nothing about what is counted.
 fn filler(word: &str) -> bool {
     matches!(
@@ -130,6 +206,7 @@ fn filler(word: &str) -> bool {
             | "way"
             | "more"
             | "away"
+            | "apart"
             | "ago"
             | "altogether"
             | "all"
@@ -176,9 +253,17 @@ impl Unit {
             let lower = word.to_lowercase();
             known_word(&lower)
         });
+        let (known, exponent) = match known {
+            Some(unit) => (Some(unit), 0),
+            None => match prefixed(word, &stemmed) {
+                Some((unit, exponent)) => (Some(unit), exponent),
+                None => (None, 0),
+            },
+        };
         let (name, power) = match known {
             Some((base, num, den, p)) => {
-                let factor = Rat::int(num).div(&Rat::int(den), work)?.pow(power, work)?;
+                let prefix = Rat::int(10).pow(exponent, work)?;
+                let factor = Rat::int(num).div(&Rat::int(den), work)?.mul(&prefix, work)?.pow(power, work)?;
                 self.factor = self.factor.mul(&factor, work)?;
                 (base.to_string(), power * p)
             }
@@ -201,6 +286,7 @@ impl Unit {
 pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work) -> Bounded<Unit> {
     let mut unit = Unit::none();
     let (mut sign, mut next_power) = (1i64, 1i64);
+    let mut micro = false;
     let mut at = 0;
     if tokens.len() > 40 {
         return Err(Stop::Inapplicable);
@@ -211,6 +297,10 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
         let text = std::str::from_utf8(&src[token.start as usize..token.end as usize]).unwrap_or("");
         match token.tok {
             Tok::Slash => sign = -1,
+            // The denominator of a fraction of words.
+            Tok::RBrace if tokens.get(at).is_some_and(|t| t.tok == Tok::LBrace) => sign = -1,
+            Tok::Frac => {}
+            Tok::Var(symbols::MU) => micro = true,
             Tok::Word | Tok::Var(_) | Tok::Func(_) => {
                 let word = stem(text);
                 match word.as_str() {
@@ -245,7 +335,10 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
                                 _ => {}
                             }
                         }
-                        unit.multiply(text, sign * power * next_power, work)?;
+                        let name =
+                            if micro { Cow::Owned(format!("\u{b5}{text}")) } else { Cow::Borrowed(text) };
+                        unit.multiply(&name, sign * power * next_power, work)?;
+                        micro = false;
                         (sign, next_power) = (1, 1);
                     }
                 }

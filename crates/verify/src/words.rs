@@ -39,6 +39,8 @@ pub(crate) enum Role {
     Pi,
     Infinity,
     Sqrt,
+    /// The cube root.
+    Cbrt,
     Frac,
     Binom,
     And,
@@ -82,6 +84,7 @@ pub(crate) fn math_role(name: &[u8]) -> Option<Role> {
         b"pi" => Role::Pi,
         b"inf" | b"infty" | b"infinity" | b"oo" => Role::Infinity,
         b"sqrt" => Role::Sqrt,
+        b"cbrt" => Role::Cbrt,
         b"frac" | b"dfrac" | b"tfrac" | b"cfrac" => Role::Frac,
         b"binom" | b"dbinom" | b"tbinom" => Role::Binom,
         b"cup" | b"union" => Role::Union,
@@ -211,7 +214,7 @@ pub(crate) fn short_word(word: &[u8]) -> bool {
         b"lee", b"jay", b"ivy", b"ida", b"hal", b"guy", b"gus", b"gil", b"fay", b"eli", b"deb", b"don",
         b"ava", b"abe", b"al", b"ed", b"jo", b"but", b"mrs", b"mr", b"dr", b"her", b"his", b"she", b"him",
         b"you", b"our", b"dne", b"he", b"my", b"do", b"per", b"via", b"add", b"end", b"off", b"far", b"own",
-        b"use", b"set", b"let", b"see", b"say", b"got", b"get",
+        b"sq", b"cu", b"use", b"set", b"let", b"see", b"say", b"got", b"get",
     ];
     WORDS.contains(&word)
 }

@@ -110,7 +110,7 @@ impl Judge {
             Preset::Lenient => Policy::lenient(),
         };
         let extract = ExtractOptions { last_number: args.last_number, ..ExtractOptions::default() };
-        Self { verifier: Verifier { extract, policy }, extract: args.extract }
+        Self { verifier: Verifier { extract, policy, ..Verifier::default() }, extract: args.extract }
     }
 
     fn grade(&self, gold: &str, prediction: &str) -> Grade {

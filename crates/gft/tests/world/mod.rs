@@ -17,9 +17,15 @@ use serde_json::Value;
 #[allow(unused_imports, reason = "each test file uses what it needs")]
 pub use model::{gsm8k, gsm8k_model};
 
-/// Calls the binary.
+/// Calls the binary from the repository's folder, as the documents do.
 pub fn gft(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gft")).args(args).env("NO_COLOR", "1").output().unwrap()
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    Command::new(env!("CARGO_BIN_EXE_gft"))
+        .args(args)
+        .current_dir(root)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
 }
 
 /// Calls the binary, which must succeed.

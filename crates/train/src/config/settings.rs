@@ -160,10 +160,18 @@ settings! {
     max_sampling_rounds: usize = 10, "algorithm.filter_groups.max_num_gen_batches";
 
     ["Reward"]
-    /// Rewards of a completion: verifier, format, soft_overlong.
+    /// Rewards of a completion: verifier, reasoning_accuracy, format, think_format, soft_overlong, cosine, repetition, `file.py:function`, `cmd:program arguments`, `http://host:port/path`.
     reward_funcs: Vec<String> = vec!["verifier".into()];
     /// Their weights; absent: 1 each.
     reward_weights: Vec<f64> = Vec::new();
+    /// Seconds for one completion of a function or program (absent: 10) or one request to a server (absent: 180).
+    reward_time_limit: Option<f64> = None;
+    /// Times that a completion or request is tried when the program dies or the server fails; absent: 3, servers 5.
+    reward_tries: Option<usize> = None;
+    /// Processes side by side of each reward function or program.
+    reward_workers: usize = 1;
+    /// Share of a step's completions that a reward may fail on (they are left out); above it the run stops. 1: never.
+    max_reward_error_frac: f64 = 0.1;
     /// Let the verifier fall back on the last number of a completion.
     last_number: bool = false;
     /// Reward of expert rows: verify, or one.
@@ -171,7 +179,21 @@ settings! {
     /// When the verifier rejects the expert: keep, drop-row or drop-group.
     rejected_expert: String = "keep".into();
     /// Tokens below the maximum length where soft_overlong begins.
-    overlong_buffer: usize = 0, "reward_model.overlong_buffer.len";
+    overlong_buffer: usize = 0, "reward_model.overlong_buffer.len", "soft_punish_cache";
+    /// cosine: value of a wrong answer without length.
+    cosine_min_value_wrong: f64 = -1.0;
+    /// cosine: value of a wrong answer of full length.
+    cosine_max_value_wrong: f64 = -0.5;
+    /// cosine: value of a right answer of full length.
+    cosine_min_value_correct: f64 = 0.5;
+    /// cosine: value of a right answer without length.
+    cosine_max_value_correct: f64 = 1.0;
+    /// cosine: full length in tokens; absent: max_completion_length.
+    cosine_max_len: Option<usize> = None;
+    /// repetition: words of an n-gram.
+    repetition_n_grams: usize = 3;
+    /// repetition: reward where everything is repeated.
+    repetition_max_penalty: f64 = -1.0;
 
     ["Objective (absent: the method's)"]
     /// DCR's threshold tau.

@@ -30,6 +30,9 @@ impl Comparer<'_> {
             return Ok(plain);
         }
         for (marked, other) in [(a, b), (b, a)] {
+            if let Some(decision) = self.based_and_letters(marked, other)? {
+                return Ok(decision);
+            }
             if let Some((bare, convention)) = self.without_mark(marked, other)? {
                 let decision = self.expressions(Ex { node: bare, ..marked }, other)?;
                 return Ok(self.grant(decision, convention));

@@ -5,6 +5,7 @@ use crate::exact::{Exact, Factor};
 use crate::expr::{Node, mirrored};
 use crate::lex::Rel;
 use crate::policy::Convention;
+use crate::symbols;
 use crate::value::{Ex, Value};
 use crate::verdict::{Certainty, Rule};
 use crate::work::{Bounded, Stop};
@@ -17,8 +18,14 @@ impl Comparer<'_> {
         if same_label {
             return Ok(inner);
         }
-        if matches!(inner, Same(_)) && self.is_function_name(l) && self.is_function_name(m) {
+        if matches!(inner, Same(_)) && self.name_one_function(l, m) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
+        }
+        if matches!(inner, Same(_)) && self.numbered_solution(l, m) {
+            return Ok(self.grant(inner, Convention::LabelOmitted));
+        }
+        if let found @ Same(_) = self.other_argument(l, x, m, y)? {
+            return Ok(found);
         }
         // Variables can be solved for one another; values of functions and names of lengths cannot.
         let variables = self.is_product_of_variables(l) && self.is_product_of_variables(m);
@@ -41,15 +48,27 @@ impl Comparer<'_> {
         }
     }
 
-    /// `y` and `f(x)` both name a function.
-    fn is_function_name(&self, e: Ex) -> bool {
-        match self.arena.get(e.node) {
-            Node::Var(s) => s == u32::from(b'y'),
+    /// Whether one label is a letter and the other the same letter with the number of a solution: `x` and `x_1`.
+    fn numbered_solution(&self, l: Ex, m: Ex) -> bool {
+        let (Node::Var(s), Node::Var(t)) = (self.arena.get(l.node), self.arena.get(m.node)) else {
+            return false;
+        };
+        [(s, t), (t, s)].into_iter().any(|(letter, numbered)| {
+            symbols::latin(letter).is_some()
+                && (b'1'..=b'9').any(|number| symbols::named(letter, &[number]) == numbered)
+        })
+    }
+
+    /// Whether one label is `y` and the other the name of a function, such as `f(x)`.
+    fn name_one_function(&self, l: Ex, m: Ex) -> bool {
+        let is_y = |e: Ex| self.arena.get(e.node) == Node::Var(u32::from(b'y'));
+        let is_function = |e: Ex| match self.arena.get(e.node) {
             Node::Mul(f, x) => {
                 matches!((self.arena.get(f), self.arena.get(x)), (Node::Var(_) | Node::Pow(..), Node::Var(_)))
             }
             _ => false,
-        }
+        };
+        (is_y(l) && is_function(m)) || (is_function(l) && is_y(m))
     }
 
     pub(super) fn assignment_as_equation(

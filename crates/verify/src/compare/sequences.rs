@@ -162,6 +162,10 @@ pub(super) fn flattened(items: &[Value]) -> Vec<Value> {
     for item in items {
         match item {
             Value::Seq(s) if s.open == 0 => flat.extend(s.items.iter().cloned()),
+            Value::Seq(s) if s.open == b'(' => match both_signs(s) {
+                Some(two) => flat.extend(two),
+                None => flat.push(item.clone()),
+            },
             Value::Assign(label, inner) => match inner.as_ref() {
                 Value::Seq(s) if s.open == 0 => {
                     flat.extend(s.items.iter().map(|v| Value::Assign(*label, Box::new(v.clone()))));
@@ -172,4 +176,18 @@ pub(super) fn flattened(items: &[Value]) -> Vec<Value> {
         }
     }
     flat
+}
+
+/// The two tuples that one with a single plus-or-minus among its items stands for: `(\pm 1, 0)`.
+fn both_signs(tuple: &Seq) -> Option<[Value; 2]> {
+    let signed = |v: &Value| matches!(v, Value::Seq(s) if s.open == 0 && s.or && s.items.len() == 2);
+    let mut at = tuple.items.iter().enumerate().filter(|(_, v)| signed(v)).map(|(k, _)| k);
+    let (Some(at), None) = (at.next(), at.next()) else { return None };
+    let Value::Seq(signs) = &tuple.items[at] else { return None };
+    let with = |sign: &Value| {
+        let mut items = tuple.items.clone();
+        items[at] = sign.clone();
+        Value::Seq(Seq { items, ..tuple.clone() })
+    };
+    Some([with(&signs.items[0]), with(&signs.items[1])])
 }

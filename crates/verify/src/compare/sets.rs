@@ -11,7 +11,7 @@ use Decision::{Different, Same};
 
 /// An end of a piece.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub(super) enum End {
     /// Without bound; whether a square bracket claims the infinite end.
     Open(bool),
     At(Ex, bool),
@@ -19,16 +19,16 @@ enum End {
 
 /// A piece of the real line.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
-    low: End,
-    high: End,
+pub(super) struct Piece {
+    pub(super) low: End,
+    pub(super) high: End,
 }
 
 /// Pieces, the variable they constrain if named, and whether an inequality was read.
-struct RealSet {
-    pieces: Vec<Piece>,
-    variable: Option<u32>,
-    inequality: bool,
+pub(super) struct RealSet {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) variable: Option<u32>,
+    pub(super) inequality: bool,
 }
 
 impl Comparer<'_> {
@@ -50,8 +50,7 @@ impl Comparer<'_> {
 
     /// Lists of inequalities such as `x < 1 or x > 3`.
     pub(super) fn inequality_lists(&mut self, s: &Seq, t: &Seq) -> Bounded<Option<Decision>> {
-        let relational = |s: &Seq| s.items.iter().all(|v| matches!(v, Value::Relation(..)));
-        if !relational(s) || !relational(t) {
+        if !super::relational(s) || !super::relational(t) {
             return Ok(None);
         }
         let (a, b) = (Value::Seq(s.clone()), Value::Seq(t.clone()));
@@ -127,36 +126,7 @@ impl Comparer<'_> {
         })
     }
 
-    /// The line without several points, if their order is known.
-    fn without_points(&mut self, items: &[Value]) -> Bounded<Option<RealSet>> {
-        let mut points = Vec::with_capacity(items.len());
-        for item in super::sequences::flattened(items) {
-            let Value::Expr(e) = item else { return Ok(None) };
-            let Some(r) = self.rational_value(e)? else { return Ok(None) };
-            points.push((r, e));
-        }
-        if points.len() > 16 {
-            return Ok(None);
-        }
-        // Insertion sort: the comparison is charged and may be refused.
-        for k in 1..points.len() {
-            let mut at = k;
-            while at > 0 && points[at].0.order(&points[at - 1].0, self.work)?.is_lt() {
-                points.swap(at, at - 1);
-                at -= 1;
-            }
-        }
-        let mut pieces = Vec::with_capacity(points.len() + 1);
-        let mut low = End::Open(false);
-        for (_, e) in points {
-            pieces.push(Piece { low, high: End::At(e, false) });
-            low = End::At(e, false);
-        }
-        pieces.push(Piece { low, high: End::Open(false) });
-        Ok(Some(RealSet { pieces, variable: None, inequality: false }))
-    }
-
-    fn rational_value(&mut self, e: Ex) -> Bounded<Option<crate::rational::Rat>> {
+    pub(super) fn rational_value(&mut self, e: Ex) -> Bounded<Option<crate::rational::Rat>> {
         let mut field = crate::exact::Exact::default();
         field.minus = e.minus;
         match field.eval(self.arena, e.node, self.work) {
@@ -180,16 +150,26 @@ impl Comparer<'_> {
     }
 
     /// Inequalities joined by "or" are a union; joined by "and" or a comma, an intersection of half-lines.
-    fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
+    pub(super) fn combined(&mut self, s: &Seq) -> Bounded<Option<RealSet>> {
+        if let Some(set) = self.left_out(s)? {
+            return Ok(Some(set));
+        }
+        if let Some(set) = self.with_holes(s)? {
+            return Ok(Some(set));
+        }
         let mut pieces: Vec<Piece> = Vec::new();
         let mut variable = None;
         let mut intervals = false;
         for item in &s.items {
             let interval = matches!(item, Value::Seq(s) if s.open != 0);
-            if !matches!(item, Value::Relation(..)) && !interval {
-                return Ok(None);
-            }
-            let Some(set) = self.real_set(item)? else { return Ok(None) };
+            let set = match item {
+                Value::Relation(..) => self.real_set(item)?,
+                _ if interval => self.real_set(item)?,
+                // A single value beside inequalities: `0 < x < 1 or x = 2`.
+                Value::Assign(label, value) => self.single_point(*label, value),
+                _ => None,
+            };
+            let Some(set) = set else { return Ok(None) };
             intervals |= interval;
             if variable.is_some() && variable != set.variable {
                 return Ok(None);
@@ -217,6 +197,11 @@ impl Comparer<'_> {
             }
         }
         Ok(Some(RealSet { pieces, variable, inequality: !intervals }))
+    }
+
+    fn single_point(&self, label: Ex, value: &Value) -> Option<RealSet> {
+        let (Node::Var(v), Value::Expr(e)) = (self.arena.get(label.node), value) else { return None };
+        Some(RealSet { pieces: vec![point(*e)], variable: Some(v), inequality: true })
     }
 
     /// Whether the low end is below the high end, so that the two half-lines overlap in an interval.

@@ -3,6 +3,7 @@
 use super::grammar::Parser;
 use super::{Node, NodeId};
 use crate::lex::Tok;
+use crate::rational::Rat;
 use crate::symbols;
 use crate::words::Func;
 use crate::work::{Bounded, Stop};
@@ -30,9 +31,42 @@ impl Parser<'_> {
         }
     }
 
+    /// Combinations or permutations with the number in front of the letter, `{}_{10}C_3`; the first script is next.
+    pub(super) fn combinations(&mut self) -> Bounded<NodeId> {
+        self.enter()?;
+        let n = self.script()?;
+        let letter = self.peek();
+        self.expect(|t| matches!(t, Tok::Var(_)))?;
+        self.expect(|t| matches!(t, Tok::Under | Tok::Caret))?;
+        let k = self.script()?;
+        self.nesting -= 1;
+        match letter {
+            Some(Tok::Var(s)) if s == u32::from(b'C') => self.arena.push(Node::Binom(n, k)),
+            Some(Tok::Var(s)) if s == u32::from(b'P') => {
+                let left = self.arena.push(Node::Neg(k))?;
+                let left = self.arena.push(Node::Add(n, left))?;
+                let left = self.arena.push(Node::Func(Func::Fact, left))?;
+                let all = self.arena.push(Node::Func(Func::Fact, n))?;
+                self.arena.push(Node::Div(all, left))
+            }
+            _ => Err(Stop::Inapplicable),
+        }
+    }
+
+    /// The gamma function is the factorial of one less.
+    fn gamma(&mut self) -> Bounded<NodeId> {
+        let argument = self.primary()?;
+        let minus_one = self.arena.number(Rat::int(-1))?;
+        let argument = self.arena.push(Node::Add(argument, minus_one))?;
+        self.arena.push(Node::Func(Func::Fact, argument))
+    }
+
     /// A letter with its subscripts and primes.
     pub(super) fn variable(&mut self, symbol: u32) -> Bounded<NodeId> {
         let mut symbol = symbol;
+        if symbol == symbols::CAPITAL_GAMMA && self.peek() == Some(Tok::Open(b'(')) {
+            return self.gamma();
+        }
         loop {
             match self.peek() {
                 Some(Tok::Prime) => {

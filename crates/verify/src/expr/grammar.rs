@@ -221,6 +221,13 @@ impl<'a> Parser<'a> {
     pub(super) fn superscript(&mut self, base: NodeId) -> Bounded<NodeId> {
         let braced = self.peek() == Some(Tok::LBrace);
         let first = self.at(usize::from(braced)).map(|t| t.tok);
+        // A small letter o over a number is a degree sign.
+        let first = match first {
+            Some(Tok::Var(s)) if s == u32::from(b'o') && matches!(self.arena.get(base), Node::Num(_)) => {
+                Some(Tok::Degree)
+            }
+            other => other,
+        };
         if let Some(mark @ (Tok::Degree | Tok::Prime)) = first {
             self.pos += usize::from(braced) + 1;
             while self.peek() == Some(Tok::Prime) {
@@ -283,7 +290,14 @@ impl<'a> Parser<'a> {
                 let inner = self.enclosed(|t| t == Tok::Close(b'c'))?;
                 self.arena.push(Node::Func(Func::Ceil, inner))
             }
+            Tok::LBrace if self.peek() == Some(Tok::RBrace) => {
+                // Empty braces carry a script: `{}_{10}C_3`.
+                self.pos += 1;
+                self.expect(|t| matches!(t, Tok::Under | Tok::Caret))?;
+                self.combinations()
+            }
             Tok::LBrace => self.enclosed(|t| t == Tok::RBrace),
+            Tok::Under | Tok::Caret => self.combinations(),
             Tok::Bar => {
                 // Two bars in a row are a norm.
                 self.bars += 1;

@@ -70,7 +70,8 @@ impl Parser<'_> {
         if self.taken > 0 {
             // The rest of a number whose first digits were taken as TeX arguments.
             let text = self.word(self.tokens[start]);
-            let rest = Rat::from_digits(&text[self.taken as usize..], 0, self.work)?;
+            let rest = text.get(self.taken as usize..).ok_or(Stop::Inapplicable)?;
+            let rest = Rat::from_digits(rest, 0, self.work)?;
             self.taken = 0;
             return self.arena.number(rest);
         }

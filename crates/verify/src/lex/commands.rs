@@ -1,6 +1,7 @@
 //! TeX commands to tokens.
 
 use super::{Lexer, Rel, Tok};
+use crate::braces;
 use crate::symbols;
 use crate::words::{self, Func, Role};
 use crate::work::Bounded;
@@ -34,7 +35,7 @@ impl Lexer<'_> {
             b"mathrm" | b"operatorname" | b"mathsf" | b"mathtt" | b"mathit" | b"rm" | b"mathop" => {
                 self.open_text(true)
             }
-            b"mathbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
+            b"mathbb" | b"Bbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
             b"end" => self.environment(start, Tok::End),
@@ -59,6 +60,13 @@ impl Lexer<'_> {
             b"stackrel" | b"overset" | b"underset" => self.skip_group(),
             b"pmod" | b"bmod" | b"mod" => self.push(Tok::Mod, start),
             b"quad" | b"qquad" | b"space" | b"enspace" | b"thinspace" | b"newline" => self.spaced = true,
+            b"not" => self.negated(start),
+            b"root" => {
+                // `\root 3 \of 4`: the index ends at `\of`.
+                self.push(Tok::Sqrt, start);
+                self.push(Tok::Open(b'['), start);
+            }
+            b"of" => self.push(Tok::Close(b']'), start),
             b"checkmark" => self.push(Tok::Other, start),
             b"bf"
             | b"mathbf"
@@ -116,6 +124,18 @@ impl Lexer<'_> {
             _ => self.named(start, name),
         }
         Ok(())
+    }
+
+    /// `\not` before an equals sign; before anything else what follows is not read.
+    fn negated(&mut self, start: usize) {
+        while self.peek(0) == b' ' {
+            self.pos += 1;
+        }
+        if self.peek(0) == b'=' {
+            self.pos += 1;
+            return self.push(Tok::Rel(Rel::Ne), start);
+        }
+        self.push(Tok::Other, start);
     }
 
     fn named(&mut self, start: usize, name: &[u8]) {
@@ -176,6 +196,7 @@ impl Lexer<'_> {
                 }
                 self.pos += 2;
                 self.push(Tok::Row, start);
+                self.row_gap();
             }
             b',' | b';' | b':' | b' ' | b'>' | b'/' | b'~' | b'\n' => {
                 self.pos += 2;
@@ -183,6 +204,17 @@ impl Lexer<'_> {
             }
             0 => self.pos += 1,
             _ => self.pos += 2,
+        }
+    }
+
+    /// Skips the extra space that a row break may ask for: `\\[4pt]`.
+    fn row_gap(&mut self) {
+        let rest = self.rest();
+        let Some(close) = rest.iter().take(12).position(|b| *b == b']') else { return };
+        let length = rest.get(1..close).unwrap_or(&[]);
+        let unit = [&b"pt"[..], b"ex", b"em", b"mm", b"cm", b"in"].iter().any(|u| length.ends_with(u));
+        if rest[0] == b'[' && unit {
+            self.pos += close + 1;
         }
     }
 
@@ -204,7 +236,7 @@ impl Lexer<'_> {
 
     /// The closing brace of the group at `open`; the scan is charged.
     fn group(&mut self, open: usize) -> Option<usize> {
-        let end = group_end(self.src, open);
+        let end = braces::closing(self.src, open);
         let scanned = end.unwrap_or(self.src.len()) - open;
         self.work.charge(scanned as u32 / 16 + 1).ok()?;
         end
@@ -276,27 +308,6 @@ impl Lexer<'_> {
         self.environments += 1;
         self.push(tok, start);
     }
-}
-
-/// Index of the brace that closes the group opened at `open`.
-pub(crate) fn group_end(src: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut at = open;
-    while at < src.len() {
-        match src[at] {
-            b'\\' => at += 1,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 /// Commands that are one token.

@@ -112,8 +112,10 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 10] =
-            [b"{,}\\!", b"{,}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,", b"\\!", b"\\;"];
+        const SEPARATORS: [&[u8]; 12] = [
+            b"{,}\\!", b"{,}", b"{\\,}", b"{\\;}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,",
+            b"\\!", b"\\;",
+        ];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),
@@ -134,7 +136,7 @@ impl Lexer<'_> {
                 self.pos += 1;
                 written.plain = false;
                 self.digit_run(digits);
-            } else if self.starts_repeat(1) {
+            } else if self.starts_repeat(1) || self.peek(1) == b'(' {
                 self.pos += 1;
             } else if rest.starts_with(b".\\!") && self.peek(3).is_ascii_digit() {
                 self.pos += 3;
@@ -158,9 +160,10 @@ impl Lexer<'_> {
         }
     }
 
-    fn starts_repeat(&self, ahead: usize) -> bool {
+    /// Whether a mark over repeating digits stands `ahead` bytes on.
+    pub(super) fn starts_repeat(&self, ahead: usize) -> bool {
         let rest = self.src.get(self.pos + ahead..).unwrap_or(&[]);
-        [&b"\\overline"[..], b"\\bar", b"\\dot", b"("].iter().any(|m| rest.starts_with(m))
+        [&b"\\overline{"[..], b"\\bar{", b"\\dot{"].iter().any(|m| rest.starts_with(m))
     }
 
     /// Digits of `\overline{..}`, `\bar{..}`, `\dot{..}` or `(..)` at the position.
@@ -180,14 +183,30 @@ impl Lexer<'_> {
             if rest.get(at + len) != Some(&close) {
                 return None;
             }
-            let digits = rest[at..at + len].to_vec();
+            let mut digits = rest[at..at + len].to_vec();
             self.pos += at + len + 1;
-            // A second dotted digit closes the period: \dot{1}4285\dot{7}.
+            if name == b"\\dot" {
+                self.closing_dot(&mut digits);
+            }
             return Some(digits);
         }
         let digits = rest[at..at + 1].to_vec();
         self.pos += at + 1;
         Some(digits)
+    }
+
+    /// The rest of a period that dots mark at its ends, `\dot{1}4285\dot{7}`, behind the first dotted digit.
+    fn closing_dot(&mut self, period: &mut Vec<u8>) {
+        let rest = self.rest();
+        let len = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if len <= 60
+            && let Some([digit, b'}', ..]) = rest[len..].strip_prefix(b"\\dot{")
+            && digit.is_ascii_digit()
+        {
+            period.extend_from_slice(&rest[..len]);
+            period.push(*digit);
+            self.pos += len + b"\\dot{7}".len();
+        }
     }
 
     /// A directly attached exponent such as `e-05`.

@@ -43,7 +43,11 @@ impl Lexer<'_> {
             '°' | 'º' | '˚' => Tok::Degree,
             '′' | '’' | '‘' => Tok::Prime,
             '√' => Tok::Sqrt,
-            '∛' => Tok::Other,
+            '∛' | '∜' => {
+                let start = self.pos;
+                self.pos += len;
+                return self.root_of(if c == '∛' { 3 } else { 4 }, start);
+            }
             'π' => Tok::Pi,
             '⟨' | '〈' => Tok::Open(b'<'),
             '⟩' | '〉' => Tok::Close(b'<'),

@@ -12,9 +12,9 @@ use std::cmp::Ordering;
 /// Which pseudo-random point the variables take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Points {
-    /// Positive reals at first, then both signs.
+    /// Near and far from zero, on both sides.
     Real(u32),
-    /// Small positive integers.
+    /// Positive integers.
     Integer(u32),
 }
 
@@ -27,12 +27,19 @@ impl Points {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         match self {
-            Points::Integer(_) => Rat::int((z % 11 + 1) as i64),
+            Points::Integer(k) => Rat::int((z % if k % 2 == 0 { 11 } else { 29 } + 1) as i64),
             Points::Real(k) => {
-                // Odd numerators over 1024 between 0.2 and 3.2.
+                // Odd numerators over 1024, between 0.2 and 3.2 or eight times as far out.
                 let n = (z % 1536) as i64 * 2 + 205;
-                let negative = k % 2 == 1 && z >> 40 & 1 == 1;
-                Rat::Small(if negative { -n } else { n }, 1024)
+                let (far, negative) = match k % 6 {
+                    0 => (1, false),
+                    1 => (1, true),
+                    2 => (8, false),
+                    3 => (8, z >> 40 & 1 == 1),
+                    4 => (1, z >> 40 & 1 == 1),
+                    _ => (8, true),
+                };
+                Rat::Small(if negative { -n } else { n }, 1024 / far)
             }
         }
     }

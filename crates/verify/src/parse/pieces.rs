@@ -185,6 +185,10 @@ impl Reader<'_> {
             return Ok(None);
         };
         let (start, end) = (begin + 1, self.closing(begin, hi).ok_or(Stop::Inapplicable)?);
+        // Bars around a matrix make a number of it.
+        if self.text_of(begin).contains("vmatrix") {
+            return Err(Stop::Inapplicable);
+        }
         if end + 1 != hi {
             return Err(Stop::Inapplicable);
         }
@@ -306,20 +310,38 @@ impl Reader<'_> {
     /// Ratios, times of day, and labels with a colon.
     pub(super) fn colon(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let cuts = self.positions(lo, hi, |t| t == Tok::Colon);
-        let Some(&first) = cuts.first() else { return Ok(None) };
+        let Some(&first) = cuts.first() else { return self.ratio_in_words(lo, hi) };
         if let Some(v) = self.time(lo, hi)? {
             return Ok(Some(v));
         }
         if (lo..first).all(|i| self.tok(i) == Some(Tok::Word)) {
             return self.value(first + 1, hi).map(Some);
         }
-        let mut sides = Vec::new();
+        self.ratio(lo, cuts, hi)
+    }
+
+    /// The expressions between cuts; none if one of them is something else.
+    fn ratio(&mut self, lo: usize, cuts: Vec<usize>, hi: usize) -> Bounded<Option<Value>> {
+        let mut sides = Vec::with_capacity(cuts.len() + 1);
         let mut from = lo;
         for cut in cuts.into_iter().chain([hi]) {
-            sides.push(self.expr(from, cut)?);
+            match self.expr(from, cut) {
+                Ok(e) => sides.push(e),
+                Err(Stop::Inapplicable) => return Ok(None),
+                Err(stop) => return Err(stop),
+            }
             from = cut + 1;
         }
         Ok(Some(Value::Ratio(sides)))
+    }
+
+    /// `3 to 4 to 5`.
+    fn ratio_in_words(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        let words = self.positions(lo, hi, |t| t == Tok::Word);
+        if words.is_empty() || words.iter().any(|at| self.text_of(*at) != "to") {
+            return Ok(None);
+        }
+        self.ratio(lo, words, hi)
     }
 
     /// `3:30 p.m.`

@@ -4,8 +4,10 @@ use super::{Reader, text};
 use crate::expr::Node;
 use crate::lex::Tok;
 use crate::rational::Rat;
+use crate::symbols;
 use crate::units::{self, Unit};
 use crate::value::{Ex, Value};
+use crate::words;
 use crate::work::{Bounded, Stop};
 
 impl Reader<'_> {
@@ -24,8 +26,17 @@ impl Reader<'_> {
         if self.tok(lo) == Some(Tok::Word) {
             return self.behind_words(lo, hi);
         }
-        let starts = |t: Tok| matches!(t, Tok::Word | Tok::Currency);
-        let mut end = self.positions(lo, hi, starts).first().copied().unwrap_or(hi);
+        let starts = self.positions(lo, hi, |t| matches!(t, Tok::Word | Tok::Currency));
+        let counts = |at: &usize| words::multiplier(self.text_of(*at).as_bytes()).is_some();
+        let mut end = starts.into_iter().find(|at| !counts(at)).unwrap_or(hi);
+        if let Some(at) = self.positions(lo, end, |t| t == Tok::Frac).last()
+            && *at > lo
+            && self.tok(at + 1) == Some(Tok::LBrace)
+            && self.tok(at + 2) == Some(Tok::Word)
+        {
+            // "60 \frac{miles}{hour}"
+            end = *at;
+        }
         if end == hi && unit.is_none() {
             // "9 (apples)"
             let open = self.positions(lo, hi, |t| matches!(t, Tok::Open(b'('))).last().copied();
@@ -37,6 +48,10 @@ impl Reader<'_> {
         // A dot, a times sign or a slash between number and unit belongs to the unit.
         let mut number_end = end;
         while number_end > lo && matches!(self.tok(number_end - 1), Some(Tok::Times | Tok::Slash)) {
+            number_end -= 1;
+        }
+        // The letter for a millionth belongs to the unit too.
+        if number_end > lo + 1 && number_end < hi && self.tok(number_end - 1) == Some(Tok::Var(symbols::MU)) {
             number_end -= 1;
         }
         let mut e = self.expr(lo, number_end)?;
@@ -117,6 +132,7 @@ impl Reader<'_> {
     fn in_base(&mut self, digits: Ex, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let inside: Vec<usize> = (lo..hi)
             .filter(|i| !matches!(self.tok(*i), Some(Tok::Open(_) | Tok::Close(_) | Tok::Minus)))
+            .filter(|i| self.tok(*i) != Some(Tok::Word) || self.text_of(*i) != "in")
             .collect();
         let [word, number] = inside.as_slice() else { return Ok(None) };
         if self.tok(*word) != Some(Tok::Word) || self.text_of(*word) != "base" {

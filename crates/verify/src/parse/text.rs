@@ -32,6 +32,25 @@ pub(super) fn changes_meaning(word: &str) -> bool {
             | "base"
             | "neither"
             | "infinitely"
+    ) || month(word)
+}
+
+/// A month's name: with the day it is a date, and the day alone says another thing.
+fn month(word: &str) -> bool {
+    matches!(
+        word,
+        "january"
+            | "february"
+            | "march"
+            | "april"
+            | "may"
+            | "june"
+            | "july"
+            | "august"
+            | "september"
+            | "october"
+            | "november"
+            | "december"
     )
 }
 
@@ -84,10 +103,21 @@ impl Reader<'_> {
             matches!(self.tok(i), Some(Tok::Word | Tok::Minus | Tok::Prime | Tok::Or | Tok::And | Tok::In))
         });
         let listed = (lo..hi).any(|i| matches!(self.tok(i), Some(Tok::Comma | Tok::Num(_))));
+        let infinite = (lo..hi).any(|i| self.tok(i) == Some(Tok::Infinity));
+        if infinite || (words && self.lettered_list(lo, hi)) {
+            return None;
+        }
         if !words && (listed || !(lo..hi).all(|i| self.p.tokens[i].text)) {
             return None;
         }
         meaning(&self.normal_text(lo, hi))
+    }
+
+    /// Single letters with "and" or "or" between: a list of choices.
+    fn lettered_list(&self, lo: usize, hi: usize) -> bool {
+        let joins = |i: &usize| matches!(self.tok(*i), Some(Tok::And | Tok::Or));
+        let letter = |i: usize| self.p.tokens[i].end - self.p.tokens[i].start == 1;
+        hi - lo >= 3 && (lo..hi).any(|i| joins(&i)) && (lo..hi).filter(|i| !joins(i)).all(letter)
     }
 
     /// Text for a range that the grammar could not read.
@@ -151,7 +181,10 @@ fn meaning(text: &str) -> Option<Value> {
         | "any real number"
         | "real numbers"
         | "all real numbers x" => Value::Reals,
-        "does not exist" | "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
+        "dne" | "undefined" | "not defined" => Value::Text("undefined".into()),
+        _ if trimmed.ends_with("does not exist") || trimmed.ends_with(" is undefined") => {
+            Value::Text("undefined".into())
+        }
         "infinitely many" | "infinitely many solutions" | "infinite" | "infinitely" => {
             Value::Text("infinitely many".into())
         }
