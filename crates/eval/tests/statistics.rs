@@ -1,5 +1,7 @@
 //! The statistics against brute force and NumPy (tests/golden/eval/make.py).
 
+#![allow(clippy::unwrap_used)] // test helpers stand outside of #[test] functions
+
 use gft_eval::stats::{Bootstrap, Votes, majority_at_k, pass_at_k};
 use serde_json::Value;
 

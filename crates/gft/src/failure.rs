@@ -76,6 +76,18 @@ impl From<DataError> for Failure {
     }
 }
 
+impl From<gft_eval::Error> for Failure {
+    fn from(error: gft_eval::Error) -> Self {
+        use gft_eval::Error;
+        match error {
+            Error::Data(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Io { .. } | Error::NotFinite { .. } => Self::Run(error.to_string()),
+            other => Self::Data(other.to_string()),
+        }
+    }
+}
+
 impl From<gft_train::ConfigError> for Failure {
     fn from(error: gft_train::ConfigError) -> Self {
         Self::Usage(error.to_string())

@@ -9,7 +9,6 @@ mod progress;
 mod prompts;
 mod rows;
 mod sampling;
-mod stops;
 mod terminal;
 
 use std::process::ExitCode;
@@ -35,6 +34,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Talk to a model.
     Chat(commands::chat::Args),
+    /// Evaluate a model on benchmarks and data files, alone or against another.
+    Eval(commands::eval::Args),
     /// Complete prompts: one from the command line, or rows of JSON.
     Generate(commands::generate::Args),
     /// Make a new model folder: random weights, and a tokenizer trained on your text.
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
         Command::Chat(args) => commands::chat::run(args),
+        Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),

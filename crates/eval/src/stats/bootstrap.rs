@@ -1,6 +1,7 @@
 //! Bootstrap intervals of a mean over problems.
 
 use gft_model::random::Stream;
+use serde::Serialize;
 
 /// How intervals are made: percentiles of the means of resampled problems (Efron, 1979).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +21,7 @@ impl Default for Bootstrap {
 }
 
 /// A mean over problems with its interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
@@ -40,23 +41,39 @@ impl Bootstrap {
     /// Where all values are equal the interval has no width. That is what the bootstrap can say, and not certainty: with
     /// `n` problems and nothing right, up to `3 / n` is still likely (the rule of three).
     pub fn mean(&self, values: &[f64]) -> Option<Estimate> {
-        let mean = mean(values)?;
+        let ones: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+        self.ratio(&ones)
+    }
+
+    /// The ratio of two sums over problems, of one pair per problem: a mean per token, say, from each problem's sum and
+    /// number of tokens. The standard error is that of the linearised ratio. `None` without problems, or where the
+    /// second sum is 0.
+    pub fn ratio(&self, pairs: &[(f64, f64)]) -> Option<Estimate> {
+        let of = |sums: (f64, f64)| sums.0 / sums.1;
+        let add = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
+        let total = pairs.iter().copied().fold((0.0, 0.0), add);
+        if pairs.is_empty() || total.1 == 0.0 {
+            return None;
+        }
         let stream = Stream::new(self.seed);
         let mut means: Vec<f64> = (0..self.resamples as u64)
             .map(|resample| {
                 let draws = stream.child(resample);
-                let sum: f64 = (0..values.len() as u64).map(|i| values[pick(draws, i, values.len())]).sum();
-                sum / values.len() as f64
+                let drawn = (0..pairs.len() as u64).map(|i| pairs[pick(draws, i, pairs.len())]);
+                of(drawn.fold((0.0, 0.0), add))
             })
+            .filter(|mean| mean.is_finite())
             .collect();
         means.sort_unstable_by(f64::total_cmp);
-        let tail = (1.0 - self.level) / 2.0;
+        let (mean, tail) = (of(total), (1.0 - self.level) / 2.0);
+        let weight = total.1 / pairs.len() as f64;
+        let residuals: Vec<f64> = pairs.iter().map(|(x, w)| (x - mean * w) / weight).collect();
         Some(Estimate {
             mean,
             low: quantile(&means, tail).unwrap_or(mean),
             high: quantile(&means, 1.0 - tail).unwrap_or(mean),
-            standard_error: standard_error(values).unwrap_or(0.0),
-            problems: values.len(),
+            standard_error: standard_error(&residuals).unwrap_or(0.0),
+            problems: pairs.len(),
         })
     }
 }
@@ -65,7 +82,7 @@ fn pick(stream: Stream, counter: u64, len: usize) -> usize {
     ((stream.uniform(counter) * len as f64) as usize).min(len - 1)
 }
 
-pub(super) fn mean(values: &[f64]) -> Option<f64> {
+fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
@@ -105,6 +122,15 @@ mod tests {
         assert!((found.standard_error - 0.021_677).abs() < 1e-6);
         assert!((found.low - (0.25 - 1.96 * 0.02168)).abs() < 0.0043, "{found:?}");
         assert!((found.high - (0.25 + 1.96 * 0.02168)).abs() < 0.0043, "{found:?}");
+    }
+
+    #[test]
+    fn a_ratio_weighs_problems_by_their_tokens() {
+        // 9 tokens of 1 and 1 of 2: 1.1, not 1.5; and the interval reaches from one problem to the other.
+        let found = Bootstrap::default().ratio(&[(9.0, 9.0), (2.0, 1.0)]).unwrap();
+        assert!((found.mean - 1.1).abs() < 1e-15);
+        assert_eq!((found.low, found.high), (1.0, 2.0));
+        assert_eq!(Bootstrap::default().ratio(&[(1.0, 0.0)]), None);
     }
 
     #[test]

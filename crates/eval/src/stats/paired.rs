@@ -1,9 +1,11 @@
 //! Two models on the same problems: the difference per problem, which cancels how hard each problem is.
 
+use serde::Serialize;
+
 use super::bootstrap::{Bootstrap, Estimate};
 
 /// What two models did on the same problems.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Paired {
     /// Mean of the differences, first minus second.
     pub difference: Estimate,
