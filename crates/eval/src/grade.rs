@@ -42,12 +42,10 @@ pub struct Grader {
 impl Grader {
     /// The verdict on a completion, and the answer that was found in it.
     pub fn grade(&self, problem: &Problem, text: &str) -> (Verdict, Option<String>) {
-        let found = extract(text, &self.verifier.extract);
-        let answer = found.as_ref().map(|found| found.text(text));
         if problem.choices.is_empty() {
-            let verdict = self.compare(problem.gold(), answer.as_deref());
-            return (verdict, answer.map(Cow::into_owned));
+            return self.answer(problem.gold(), text);
         }
+        let answer = self.extract(text);
         match letter(text, answer.as_deref(), &problem.choices, &self.verifier) {
             Some(letter) if letter == problem.gold() => (Verdict::Right, Some(letter)),
             Some(letter) => (Verdict::Wrong, Some(letter)),
@@ -55,8 +53,17 @@ impl Grader {
         }
     }
 
-    /// The verdict on an answer.
-    pub fn compare(&self, gold: &str, answer: Option<&str>) -> Verdict {
+    /// The verdict on a completion by a reference answer that is not a choice, and the answer that was found.
+    pub fn answer(&self, gold: &str, text: &str) -> (Verdict, Option<String>) {
+        let answer = self.extract(text);
+        (self.compare(gold, answer.as_deref()), answer.map(Cow::into_owned))
+    }
+
+    fn extract<'a>(&self, text: &'a str) -> Option<Cow<'a, str>> {
+        extract(text, &self.verifier.extract).map(|found| found.text(text))
+    }
+
+    fn compare(&self, gold: &str, answer: Option<&str>) -> Verdict {
         let found = verify(gold, answer.unwrap_or_default(), &self.verifier.policy);
         match Verifier::score_of(&found, answer.is_some()) {
             Score::Value(value) if value > 0.0 => Verdict::Right,

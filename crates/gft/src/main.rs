@@ -34,6 +34,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Talk to a model.
     Chat(commands::chat::Args),
+    /// Measure what SFT on your data does to your model: weights, gradients, rewards, diversity.
+    Diagnose(commands::diagnose::Args),
     /// Evaluate a model on benchmarks and data files, alone or against another.
     Eval(commands::eval::Args),
     /// Complete prompts: one from the command line, or rows of JSON.
@@ -73,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
         Command::Chat(args) => commands::chat::run(args),
+        Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::InitModel(args) => commands::init_model::run(args),

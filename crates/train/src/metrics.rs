@@ -304,6 +304,12 @@ pub struct EvalMetrics {
     /// Share of own completions that the verifier accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_accuracy: Option<f64>,
+    /// Its standard error, over rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_accuracy_stderr: Option<f64>,
+    /// Share of own completions without an answer that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_unparsed: Option<f64>,
     /// Rows.
     pub eval_rows: u64,
     /// Own completions graded.

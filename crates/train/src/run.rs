@@ -410,6 +410,8 @@ impl<D: Device + Clone> Run<'_, D> {
             eval_loss: found.loss,
             eval_reward: found.accuracy,
             eval_accuracy: found.accuracy,
+            eval_accuracy_stderr: found.accuracy_stderr,
+            eval_unparsed: found.unparsed,
             eval_rows: found.rows,
             eval_samples: found.samples,
             mean_length: found.mean_length,

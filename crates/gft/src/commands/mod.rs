@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod diagnose;
 pub mod eval;
 pub mod generate;
 pub mod init_model;
