@@ -44,6 +44,10 @@ enum Command {
     InitModel(commands::init_model::Args),
     /// Log-probability of every token of given rows.
     Logprobs(commands::logprobs::Args),
+    /// Write a run as one HTML page: curves, groups, tokens, evaluations.
+    Report(commands::report::Args),
+    /// Write several runs as one HTML page, laid over each other.
+    Compare(commands::report::CompareArgs),
     /// Train a model: SFT, DFT, GFT, GRPO and their relatives.
     Train(commands::train::Args),
     /// Print what a training run would do: every setting and where it comes from, the batch, steps, memory, disk.
@@ -80,6 +84,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => commands::generate::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),
+        Command::Report(args) => commands::report::run(args),
+        Command::Compare(args) => commands::report::run_compare(args),
         Command::Train(args) => commands::train::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Objective(args) => commands::objective::run(args),

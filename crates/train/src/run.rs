@@ -352,7 +352,7 @@ impl<D: Device + Clone> Run<'_, D> {
             let metrics = Metrics::new(&report, place, times);
             self.metrics.write(&metrics)?;
             if due(settings.completions_steps, progress.step) {
-                write_completions(&self.output_dir, &report)?;
+                write_completions(&self.output_dir, &report, settings.completions_tokens)?;
             }
             self.watch.step(&metrics, &report, steps - progress.stage_step + progress.step);
             self.refusals(&report)?;

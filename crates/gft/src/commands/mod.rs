@@ -9,5 +9,6 @@ pub mod init_model;
 pub mod logprobs;
 pub mod objective;
 pub mod plan;
+pub mod report;
 pub mod train;
 pub mod verify;
