@@ -12,6 +12,7 @@ mod order;
 mod pack;
 mod read;
 mod row;
+mod stops;
 mod template;
 mod tokenizer;
 
@@ -27,6 +28,7 @@ pub use read::{
     BadRows, ColumnMap, Dataset, Dropped, GoldRule, Layout, ReadOptions, SolutionAsExpert, find_gold,
 };
 pub use row::{Completion, Message, Prompt, Row};
+pub use stops::StopStrings;
 pub use template::{ChatTemplate, Date, Marked, RenderOptions};
 pub use tokenizer::{Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, write_tokenizer_folder};
 

@@ -76,6 +76,32 @@ impl From<DataError> for Failure {
     }
 }
 
+impl From<gft_eval::Error> for Failure {
+    fn from(error: gft_eval::Error) -> Self {
+        use gft_eval::Error;
+        match error {
+            Error::Data(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Io { .. } | Error::NotFinite { .. } => Self::Run(error.to_string()),
+            other => Self::Data(other.to_string()),
+        }
+    }
+}
+
+impl From<gft_diagnose::Error> for Failure {
+    fn from(error: gft_diagnose::Error) -> Self {
+        use gft_diagnose::Error;
+        match error {
+            Error::Data(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Eval(error) => error.into(),
+            Error::Interrupted => Self::Interrupted,
+            Error::NoDemonstrations { .. } => Self::Data(error.to_string()),
+            Error::Train(_) | Error::Temporary(_) => Self::Run(error.to_string()),
+        }
+    }
+}
+
 impl From<gft_train::ConfigError> for Failure {
     fn from(error: gft_train::ConfigError) -> Self {
         Self::Usage(error.to_string())

@@ -9,7 +9,6 @@ mod progress;
 mod prompts;
 mod rows;
 mod sampling;
-mod stops;
 mod terminal;
 
 use std::process::ExitCode;
@@ -35,12 +34,20 @@ enum Command {
     Bench(commands::bench::Args),
     /// Talk to a model.
     Chat(commands::chat::Args),
+    /// Measure what SFT on your data does to your model: weights, gradients, rewards, diversity.
+    Diagnose(commands::diagnose::Args),
+    /// Evaluate a model on benchmarks and data files, alone or against another.
+    Eval(commands::eval::Args),
     /// Complete prompts: one from the command line, or rows of JSON.
     Generate(commands::generate::Args),
     /// Make a new model folder: random weights, and a tokenizer trained on your text.
     InitModel(commands::init_model::Args),
     /// Log-probability of every token of given rows.
     Logprobs(commands::logprobs::Args),
+    /// Write a run as one HTML page: curves, groups, tokens, evaluations.
+    Report(commands::report::Args),
+    /// Write several runs as one HTML page, laid over each other.
+    Compare(commands::report::CompareArgs),
     /// Train a model: SFT, DFT, GFT, GRPO and their relatives.
     Train(commands::train::Args),
     /// Print what a training run would do: every setting and where it comes from, the batch, steps, memory, disk.
@@ -72,9 +79,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
         Command::Chat(args) => commands::chat::run(args),
+        Command::Diagnose(args) => commands::diagnose::run(args),
+        Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),
+        Command::Report(args) => commands::report::run(args),
+        Command::Compare(args) => commands::report::run_compare(args),
         Command::Train(args) => commands::train::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Objective(args) => commands::objective::run(args),

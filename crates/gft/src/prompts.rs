@@ -78,6 +78,15 @@ fn date(text: &str) -> Result<Date, String> {
         .ok_or_else(|| "expected a day as YYYY-MM-DD, or today".into())
 }
 
+/// Now in UTC, in ISO 8601 to the microsecond; the epoch where the clock is wrong.
+pub fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (year, month, day) = today().map_or((1970, 1, 1), |date| (date.year, date.month, date.day));
+    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}")
+}
+
 /// Today in UTC (Fliegel and Van Flandern, CACM 11(10), 1968: Julian day to calendar date).
 fn today() -> Option<Date> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
@@ -110,6 +119,11 @@ impl TemplateArgs {
             },
             ..EncodeOptions::default()
         }
+    }
+
+    /// The options of an encoder, but for how prompts are presented.
+    pub fn encode_options(&self) -> EncodeOptions {
+        self.options(Present::Auto)
     }
 
     /// The encoder of a chat. A template that writes the date gets today's.

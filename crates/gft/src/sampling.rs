@@ -43,7 +43,7 @@ pub struct SamplingArgs {
 }
 
 /// A number in the range that its setting has.
-fn number(name: &str, text: &str) -> Result<f32, String> {
+pub fn number(name: &str, text: &str) -> Result<f32, String> {
     let x: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     in_range(name, x)
 }

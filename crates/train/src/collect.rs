@@ -8,6 +8,7 @@ use gft_reward::{Candidate, Combination, Mean, Summary};
 use gft_rollout::{Ended, Group, sample};
 
 use crate::error::{Error, Result};
+use crate::tokens::TargetToken;
 use crate::trainer::{RejectedExpert, Trainer};
 
 /// One rollout with all that the update needs to know of it.
@@ -25,6 +26,8 @@ pub struct RowState {
     pub ref_logprobs: Option<Vec<f32>>,
     /// What the objective made of its tokens, summed over the step's updates.
     pub summary: TokenSummary,
+    /// Its targets in the step's first update; none where it was not run.
+    pub targets: Vec<TargetToken>,
 }
 
 /// The groups of a step, graded and with advantages.

@@ -1,10 +1,11 @@
 //! Evaluation during a run: the loss on held-out demonstrations, and the reward of held-out completions.
 
+use gft_eval::stats::Bootstrap;
+use gft_eval::{Finish, Grader, Record, Sample, Summary};
 use gft_model::device::Device;
 use gft_model::generate::Sampling;
 use gft_model::policy::{Policy, Want};
 use gft_objective::Source;
-use gft_reward::{Candidate, Reward, Score, Verifier};
 use gft_rollout::{Ended, Group, OwnOptions, sample};
 
 use crate::config::Settings;
@@ -21,8 +22,12 @@ pub struct Evaluated {
     pub loss: Option<f64>,
     /// Own completions graded.
     pub samples: u64,
-    /// Share of them that the verifier accepts.
+    /// Share of them that the verifier accepts: the mean over rows, with its standard error.
     pub accuracy: Option<f64>,
+    /// Standard error of the accuracy, over rows.
+    pub accuracy_stderr: Option<f64>,
+    /// Share of them without an answer that can be read.
+    pub unparsed: Option<f64>,
     /// Their mean length in tokens.
     pub mean_length: Option<f64>,
     /// Share of them that were cut.
@@ -69,34 +74,42 @@ pub fn evaluate<D: Device>(
         policy_version: 0,
     };
     sample(policy, rows.encoder(), &options, &mut groups, stop)?;
-    let mut verifier = Verifier::default();
-    verifier.extract.last_number = settings.last_number;
-    let (mut right, mut graded, mut length, mut cut, mut own) = (0.0, 0u64, 0.0, 0.0, 0u64);
-    for group in &groups {
-        let rollouts = group.rollouts.iter().filter(|rollout| rollout.source == Source::Policy);
-        let candidates: Vec<Candidate<'_>> = rollouts
-            .map(|rollout| Candidate {
-                row: &group.row,
-                text: &rollout.text,
-                tokens: rollout.tokens.len(),
-                truncated: rollout.ended == Ended::Truncated,
-                demonstration: false,
-            })
-            .collect();
-        for (candidate, score) in candidates.iter().zip(verifier.score(&candidates)) {
-            own += 1;
-            length += candidate.tokens as f64;
-            cut += f64::from(u8::from(candidate.truncated));
-            if let Score::Value(value) = score {
-                graded += 1;
-                right += value;
-            }
-        }
-    }
-    let mean = |sum: f64, count: u64| (count > 0).then(|| sum / count as f64);
-    found.samples = graded;
-    found.accuracy = mean(right, graded);
-    found.mean_length = mean(length, own);
-    found.clipped = mean(cut, own);
+    let mut grader = Grader::default();
+    grader.verifier.extract.last_number = settings.last_number;
+    let records: Vec<Record> =
+        groups.iter().enumerate().map(|(doc, group)| graded(&grader, doc, group)).collect();
+    // The interval is for `gft eval`; here the standard error serves.
+    let summary = Summary::of(&records, &Bootstrap { resamples: 0, ..Bootstrap::default() });
+    found.samples = records.iter().map(|record| record.counted() as u64).sum();
+    found.accuracy = summary.avg.map(|avg| avg.mean);
+    found.accuracy_stderr = summary.avg.filter(|avg| avg.problems > 1).map(|avg| avg.standard_error);
+    found.unparsed = summary.unparsed;
+    found.mean_length = Some(summary.lengths.mean);
+    found.clipped = summary.truncated;
     Ok(found)
+}
+
+/// A group's own rollouts as `gft eval` keeps them.
+fn graded(grader: &Grader, doc: usize, group: &Group) -> Record {
+    let gold = group.row.gold.clone().unwrap_or_default();
+    let own = group.rollouts.iter().filter(|rollout| rollout.source == Source::Policy);
+    let samples = own.map(|rollout| {
+        let (verdict, answer) = grader.answer(&gold, &rollout.text);
+        let logprobs = rollout.logprobs.iter().flatten();
+        Sample {
+            verdict,
+            answer,
+            finish: if rollout.ended == Ended::Truncated { Finish::Length } else { Finish::Stop },
+            tokens: rollout.tokens.len(),
+            logprob: logprobs.map(|x| f64::from(*x)).sum(),
+            text: rollout.text.clone(),
+        }
+    });
+    Record {
+        doc,
+        id: group.row.id.clone(),
+        prompt: group.row.prompt.text(),
+        samples: samples.collect(),
+        gold,
+    }
 }

@@ -72,14 +72,14 @@ impl MetricsFile {
     }
 }
 
-/// Writes `completions/{step}.jsonl`.
+/// Writes `completions/{step}.jsonl`, with every token's probability and coefficient where `tokens` says so.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_completions(run: &Path, report: &StepReport) -> Result<()> {
+pub fn write_completions(run: &Path, report: &StepReport, tokens: bool) -> Result<()> {
     let dir = run.join("completions");
     fs::create_dir_all(&dir).map_err(Error::io(&dir, "create"))?;
-    write_lines(&dir.join(format!("{}.jsonl", report.step + 1)), report)
+    write_lines(&dir.join(format!("{}.jsonl", report.step + 1)), report, tokens)
 }
 
 /// Writes the rollouts of a refused step beside the run's other files and returns the path.
@@ -88,13 +88,13 @@ pub fn write_completions(run: &Path, report: &StepReport) -> Result<()> {
 /// A file that cannot be written.
 pub fn write_refused(run: &Path, report: &StepReport) -> Result<PathBuf> {
     let path = run.join(format!("refused-step-{}.jsonl", report.step + 1));
-    write_lines(&path, report)?;
+    write_lines(&path, report, true)?;
     Ok(path)
 }
 
-fn write_lines(path: &Path, report: &StepReport) -> Result<()> {
+fn write_lines(path: &Path, report: &StepReport, tokens: bool) -> Result<()> {
     let mut text = String::new();
-    for line in report.completions() {
+    for line in report.completions(tokens) {
         let line = serde_json::to_string(&line).map_err(|error| Error::Io {
             path: path.into(),
             action: "write",

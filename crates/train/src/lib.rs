@@ -21,6 +21,7 @@ mod run;
 pub mod setup;
 mod state;
 mod step;
+mod tokens;
 mod trainer;
 
 pub use console::Console;
@@ -32,4 +33,5 @@ pub use report::{CompletionLine, GroupReport, Phase, RolloutReport, StepReport, 
 pub use rows::{Needs, Rows, Survey};
 pub use run::{Begin, Finished, StageInfo, Watch, train};
 pub use state::{GuardState, OrderState, RunState};
+pub use tokens::{Histograms, TargetToken};
 pub use trainer::{RejectedExpert, Trainer};

@@ -100,6 +100,12 @@ pub struct Metrics {
     /// Updates without any row that has a signal.
     #[serde(rename = "update/no_signal")]
     pub no_signal: u64,
+    /// Targets by probability, in ten parts of 0 to 1.
+    #[serde(rename = "gft/prob_hist", skip_serializing_if = "Vec::is_empty")]
+    pub prob_hist: Vec<u64>,
+    /// Targets by coefficient, in ten parts of 0 to 1 and those of 1 and above.
+    #[serde(rename = "gft/coef_hist", skip_serializing_if = "Vec::is_empty")]
+    pub coef_hist: Vec<u64>,
     /// Everything that exists for some sources, rewards or methods only.
     #[serde(flatten)]
     pub more: BTreeMap<String, f64>,
@@ -174,6 +180,10 @@ impl Metrics {
                 Decision::Accept => metrics.no_signal += 1,
                 Decision::Skip(_) | Decision::Abort { .. } => metrics.refused += 1,
             }
+        }
+        if !report.histograms.is_empty() {
+            metrics.prob_hist = report.histograms.probability.to_vec();
+            metrics.coef_hist = report.histograms.coefficient.to_vec();
         }
         metrics.kl = report.kl;
         metrics.add_rewards(report);
@@ -311,6 +321,12 @@ pub struct EvalMetrics {
     /// Share of own completions that the verifier accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_accuracy: Option<f64>,
+    /// Its standard error, over rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_accuracy_stderr: Option<f64>,
+    /// Share of own completions without an answer that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_unparsed: Option<f64>,
     /// Rows.
     pub eval_rows: u64,
     /// Own completions graded.

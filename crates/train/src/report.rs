@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use gft_model::policy::TokenStats;
-use gft_objective::{BySource, Counts, Decision, RowLoss, Source, TokenSummary};
+use gft_objective::{BySource, Counts, Decision, Method, RowLoss, Source, TokenSummary};
 use gft_rollout::Ended;
 use serde::Serialize;
 
 use crate::collect::Collected;
 use crate::passes::{Pass, RowTargets};
+use crate::tokens::{Histograms, TargetToken, targets};
 
 /// Where a step is, for those who measure time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct StepReport {
     pub sums: BySource<TargetSums>,
     /// What the objective made of the tokens, by source, over all updates.
     pub summary: BySource<TokenSummary>,
+    /// Its targets by probability and by coefficient, over all updates.
+    pub histograms: Histograms,
     /// The KL penalty without beta, mean over updates; `None` without a penalty.
     pub kl: Option<f64>,
     /// Share of the losses due to the KL penalty, over all updates.
@@ -137,6 +140,12 @@ pub struct RolloutReport {
     pub advantage: f64,
     /// Mean coefficient of its tokens, where it was run.
     pub coefficient: Option<f64>,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Which of them are targets.
+    pub supervised: Vec<bool>,
+    /// The targets, as the step's first update found them; none where it was not run.
+    pub targets: Vec<TargetToken>,
 }
 
 impl StepReport {
@@ -146,6 +155,7 @@ impl StepReport {
             updates: Vec::new(),
             sums: BySource::default(),
             summary: BySource::default(),
+            histograms: Histograms::default(),
             kl: None,
             kl_loss: 0.0,
             found: FoundSummary {
@@ -167,6 +177,7 @@ impl StepReport {
     /// `first` update only, which the policy that sampled makes.
     pub(crate) fn add(
         &mut self,
+        method: &Method,
         first: bool,
         pass: &Pass,
         stats: &TokenStats,
@@ -185,6 +196,11 @@ impl StepReport {
         self.sums.policy.computed += computed;
         for row in &pass.rows {
             let rollout = &found.groups[row.group].rollouts[row.rollout];
+            let state = &mut found.rows[row.group][row.rollout];
+            let tokens = targets(method, rollout.source, state, row, stats, &mut self.histograms);
+            if first {
+                state.targets = tokens;
+            }
             let sums = &mut self.sums[rollout.source];
             let values = &stats.logprobs[row.range.clone()];
             sums.targets += values.len() as u64;
@@ -223,6 +239,9 @@ impl StepReport {
                 reward: state.reward,
                 advantage: state.advantage,
                 coefficient: state.summary.mean_coefficient(),
+                ids: rollout.tokens,
+                supervised: rollout.supervised,
+                targets: state.targets,
             });
             self.groups.push(GroupReport {
                 id: group.row.id.clone(),
@@ -263,11 +282,30 @@ pub struct CompletionLine<'a> {
     pub tokens: usize,
     /// Whether it was cut.
     pub truncated: bool,
+    /// Its tokens, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<&'a [u32]>,
+    /// Log-probability of each; null where it is not learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_logprobs: Option<Vec<Option<f64>>>,
+    /// Coefficient of each; null where it is not learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_coefficients: Option<Vec<Option<f64>>>,
+}
+
+impl RolloutReport {
+    /// A number of each token, to four decimals, null where a token is no target.
+    fn of_tokens(&self, of: fn(&TargetToken) -> f32) -> Option<Vec<Option<f64>>> {
+        let mut targets = self.targets.iter().map(|target| (f64::from(of(target)) * 1e4).round() / 1e4);
+        let learned = self.supervised.iter();
+        (!self.targets.is_empty())
+            .then(|| learned.map(|learned| if *learned { targets.next() } else { None }).collect())
+    }
 }
 
 impl StepReport {
-    /// The lines of this step's file of completions.
-    pub fn completions(&self) -> impl Iterator<Item = CompletionLine<'_>> {
+    /// The lines of this step's file of completions, with every token where `tokens` says so.
+    pub fn completions(&self, tokens: bool) -> impl Iterator<Item = CompletionLine<'_>> {
         self.groups.iter().flat_map(move |group| {
             group.rollouts.iter().map(move |rollout| CompletionLine {
                 input: &group.prompt,
@@ -282,6 +320,9 @@ impl StepReport {
                 mean_coefficient: rollout.coefficient,
                 tokens: rollout.tokens,
                 truncated: rollout.truncated,
+                token_ids: tokens.then_some(rollout.ids.as_slice()),
+                token_logprobs: if tokens { rollout.of_tokens(|t| t.logprob) } else { None },
+                token_coefficients: if tokens { rollout.of_tokens(|t| t.coefficient) } else { None },
             })
         })
     }

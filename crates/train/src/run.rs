@@ -352,7 +352,7 @@ impl<D: Device + Clone> Run<'_, D> {
             let metrics = Metrics::new(&report, place, times);
             self.metrics.write(&metrics)?;
             if due(settings.completions_steps, progress.step) {
-                write_completions(&self.output_dir, &report)?;
+                write_completions(&self.output_dir, &report, settings.completions_tokens)?;
             }
             self.watch.step(&metrics, &report, steps - progress.stage_step + progress.step);
             self.refusals(&report)?;
@@ -410,6 +410,8 @@ impl<D: Device + Clone> Run<'_, D> {
             eval_loss: found.loss,
             eval_reward: found.accuracy,
             eval_accuracy: found.accuracy,
+            eval_accuracy_stderr: found.accuracy_stderr,
+            eval_unparsed: found.unparsed,
             eval_rows: found.rows,
             eval_samples: found.samples,
             mean_length: found.mean_length,

@@ -80,7 +80,7 @@ impl<D: Device> Trainer<D> {
                 };
                 let stats =
                     self.policy.backward_with(&pass.batch, forward, &want, &mut self.gradients, seed)?;
-                loss += report.add(update == 0, pass, &stats, losses, &mut found);
+                loss += report.add(&self.method, update == 0, pass, &stats, losses, &mut found);
             }
             // 12: clip by the global norm -> guard, a branch -> AdamW.
             let loss = if self.numbers_refused(step, refused)? { f64::NAN } else { loss };

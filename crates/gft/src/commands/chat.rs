@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use gft_data::{Encoder, Message, TextStream};
+use gft_data::{Encoder, Message, StopStrings, TextStream};
 use gft_model::generate::{Completion, Finish, Generator, Observer, Request};
 use gft_model::random::Stream;
 use gft_model::{Cpu, Policy};
@@ -14,7 +14,6 @@ use rustyline::error::ReadlineError;
 use crate::failure::Failure;
 use crate::prompts::{self, TemplateArgs};
 use crate::sampling::{GenerationConfig, SamplingArgs, Settings};
-use crate::stops::StopStrings;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output};
 

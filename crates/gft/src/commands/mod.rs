@@ -2,10 +2,13 @@
 
 pub mod bench;
 pub mod chat;
+pub mod diagnose;
+pub mod eval;
 pub mod generate;
 pub mod init_model;
 pub mod logprobs;
 pub mod objective;
 pub mod plan;
+pub mod report;
 pub mod train;
 pub mod verify;

@@ -276,6 +276,8 @@ settings! {
     logging_steps: u64 = 10;
     /// Steps between files of completions; 0 for none.
     completions_steps: u64 = 10, "log_completions_steps";
+    /// Write each token's id, log-probability and coefficient into those files, for `gft report`.
+    completions_tokens: bool = true;
     /// Steps between evaluations; 0: only at the end.
     eval_steps: u64 = 0, "trainer.test_freq";
     /// Evaluate before the first step.

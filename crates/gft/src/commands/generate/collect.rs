@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gft_data::{TextStream, Tokenizer};
+use gft_data::{StopStrings, TextStream, Tokenizer};
 use gft_model::generate::{Completion, Finish, Observer};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
 use crate::sampling::Settings;
-use crate::stops::StopStrings;
+
 use crate::terminal::Verbosity;
 
 /// A prompt.
