@@ -43,7 +43,7 @@ def with_transformers(args):
                 tokens += row.index(end) + 1 if end in row else len(row)
 
     seconds = timed(run, args)
-    report(f"transformers batch {args.batch}", seconds, tokens, problems=len(prompts), tokens=tokens)
+    report(f"transformers batch {args.batch}", seconds, tokens, problems=len(prompts), new_tokens=tokens)
 
 
 def with_gft(args):
@@ -58,7 +58,7 @@ def with_gft(args):
 
     seconds = timed(run, args)
     tokens = round(found["lengths"]["mean"] * found["problems"])
-    report(f"gft eval batch {args.batch}", seconds, tokens, problems=found["problems"], tokens=tokens)
+    report(f"gft eval batch {args.batch}", seconds, tokens, problems=found["problems"], new_tokens=tokens)
 
 
 def main():
