@@ -88,6 +88,24 @@ fn attacks() -> Vec<(&'static str, String)> {
 }
 
 #[test]
+fn scripts_without_what_they_belong_to() {
+    for text in [
+        "\\frac2_12_3",
+        "_12_3",
+        "^{1}2^3",
+        "{}_1 2_3",
+        "\\frac{1}_23^4",
+        "_{10}C",
+        "_C_3",
+        "\\frac1_23_4C_5",
+    ] {
+        let spaced = format!("{text} +0");
+        verify(text, &spaced, &Policy::lenient());
+        verify(text, "7", &Policy::lenient());
+    }
+}
+
+#[test]
 fn attacks_stay_within_bounds() {
     let policy = Policy::lenient();
     for (name, attack) in attacks() {
