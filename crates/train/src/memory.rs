@@ -26,13 +26,12 @@ pub(crate) fn memory_of(planned: &StagePlan, arch: &Architecture) -> Vec<(String
     if planned.needs_reference() {
         parts.push(("reference weights".to_owned(), F32 * parameters));
     }
-    // Sampling and the update take turns: the larger of the two counts.
-    let (update, rollout) = (update_bytes(planned, arch), rollout_bytes(planned, arch));
-    parts.push(if update >= rollout {
-        ("activations of the update".to_owned(), update)
-    } else {
-        ("arranged weights and cache of sampling".to_owned(), rollout)
-    });
+    parts.push(("activations of the update".to_owned(), update_bytes(planned, arch)));
+    // Sampling and the update take turns, but the allocator keeps most of what sampling has given back.
+    let rollout = rollout_bytes(planned, arch);
+    if rollout > 0 {
+        parts.push(("arranged weights and cache of sampling".to_owned(), rollout));
+    }
     parts
 }
 
