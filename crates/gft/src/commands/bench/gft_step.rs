@@ -85,7 +85,8 @@ fn trainer(dir: &Path, shape: &Shape, sizes: &Sizes) -> Result<Trainer<Cpu>, Fai
     let data = dir.join("rows.jsonl");
     let rows = rows(&tokenizer, sizes)?;
     std::fs::write(&data, rows).map_err(|error| Failure::Run(format!("{}: {error}", data.display())))?;
-    let (data, prompts, new) = (data.display().to_string(), sizes.prompts.to_string(), sizes.new_tokens.to_string());
+    let (data, prompts, new) =
+        (data.display().to_string(), sizes.prompts.to_string(), sizes.new_tokens.to_string());
     let steps = (sizes.warmup + sizes.runs).to_string();
     let resolved = config::load(
         None,
@@ -116,9 +117,8 @@ fn word(random: Stream, at: u64) -> String {
 
 fn tokenizer() -> Result<Tokenizer, Failure> {
     let random = Stream::new(1);
-    let texts = (0..200).map(|line| {
-        (0..200).fold(String::new(), |text, at| text + " " + &word(random, line * 200 + at))
-    });
+    let texts = (0..200)
+        .map(|line| (0..200).fold(String::new(), |text, at| text + " " + &word(random, line * 200 + at)));
     let specials = SpecialTokens { eos: Some("<|endoftext|>".into()), ..SpecialTokens::default() };
     Ok(train_bpe(texts.collect::<Vec<_>>().iter(), VOCABULARY, specials)?)
 }
