@@ -5,7 +5,7 @@ use std::path::Path;
 use gft_model::ModelFolder;
 use gft_model::device::Device;
 use gft_train::config::load;
-use gft_train::{Begin, Metrics, StepReport, train};
+use gft_train::{Begin, StepEnd, train};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -49,8 +49,8 @@ pub struct Paths {
 struct Steps<'a>(&'a mut dyn FnMut(u64, u64));
 
 impl<D: Device> gft_train::Watch<D> for Steps<'_> {
-    fn step(&mut self, metrics: &Metrics, _: &StepReport, total: u64) {
-        (self.0)(metrics.step, total);
+    fn step(&mut self, end: &StepEnd<'_>) {
+        (self.0)(end.metrics.step, end.last_step);
     }
 }
 
@@ -84,6 +84,7 @@ pub fn short_run<D: Device + Clone>(
         ("seed", run.seed.to_string()),
         ("save_steps", "0".into()),
         ("completions_steps", "0".into()),
+        ("report_to", "none".into()),
         ("log_entropy", "false".into()),
     ];
     if let Some(tau) = tau {

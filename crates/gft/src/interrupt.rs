@@ -1,6 +1,11 @@
-//! Ctrl-C: by default a command ends with 130 and what it has written is whole lines; a chat stops the answer instead.
+//! Ctrl-C: by default a command ends with 130 and what it has written is whole lines; a chat stops the answer instead, and
+//! a training run saves and ends.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 use crate::output;
@@ -16,14 +21,33 @@ static STATE: AtomicU8 = AtomicU8::new(ENDS);
 /// # Errors
 /// When the operating system refuses.
 pub fn install() -> Result<(), Failure> {
-    ctrlc::set_handler(|| {
-        // While something can be stopped the first Ctrl-C asks for that, and the second ends the process.
-        if STATE.compare_exchange(ARMED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            eprintln!();
-            output::exit_interrupted();
+    let mut signals =
+        Signals::new([SIGINT]).map_err(|error| Failure::Run(format!("cannot handle Ctrl-C: {error}")))?;
+    // On a thread of its own, because what it does is not allowed within a handler.
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            // While something can be stopped the first Ctrl-C asks for that, and the second ends the process.
+            if STATE.compare_exchange(ARMED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                eprintln!();
+                output::exit_interrupted();
+            }
         }
-    })
-    .map_err(|error| Failure::Run(format!("cannot handle Ctrl-C: {error}")))
+    });
+    Ok(())
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once with 130.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::Run(format!("cannot listen to signals: {error}")))?;
+    }
+    Ok(stop)
 }
 
 /// From here on Ctrl-C asks to stop what is running.

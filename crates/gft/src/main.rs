@@ -5,7 +5,6 @@ mod failure;
 mod interrupt;
 mod model_path;
 mod output;
-mod progress;
 mod prompts;
 mod rows;
 mod sampling;

@@ -36,6 +36,7 @@ fn mistakes_are_named_with_what_to_do() {
     let broken =
         rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
     let nan = rows("strange.jsonl", "{\"a\": 1}\n");
+    let none = rows("none.jsonl", "");
     let base = ["--model", &model, "--data", &data, "--output-dir", &out];
     // (configuration, flags beside the base, exit code, parts of the message)
     let cases: &[(&str, &[&str], i32, &[&str])] = &[
@@ -80,6 +81,12 @@ fn mistakes_are_named_with_what_to_do() {
         ("", &["--data", &no_answer], 3, &["no reference answer", "no-answer"]),
         ("method = \"sft\"", &["--data", &no_text], 3, &["empty completion"]),
         ("", &["--data", &broken], 3, &["broken.jsonl:2", "bad_rows"]),
+        ("", &["--data", &none], 3, &["none.jsonl"]),
+        ("", &["--eval-data", "/nowhere/test.jsonl"], 3, &["/nowhere/test.jsonl"]),
+        ("report_to = \"wandb\"", &[], 2, &["`wandb`", "tensorboard"]),
+        ("log_completions = true\ncompletions_steps = 0", &[], 2, &["log_completions", "completions_steps"]),
+        // A later stage is looked at before the first one runs.
+        ("[[stages]]\nmethod = \"sft\"\n[[stages]]\nmax_prompt_length = 2", &[], 3, &["prompt too long"]),
         ("", &["--data", &nan], 3, &["strange.jsonl", "no known layout"]),
         ("", &["--output-dir", "/proc/nowhere"], 1, &["/proc/nowhere"]),
     ];

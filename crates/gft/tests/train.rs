@@ -79,6 +79,16 @@ fn a_gft_run_leaves_what_it_promises() {
     for key in ["gft/frac_self", "gft/adv_mean/expert", "gft/rectified_frac", "completions/clipped_ratio"] {
         assert!(metrics[0][key].is_number(), "{key}: {}", metrics[0]);
     }
+    // What dashboards read, at the end too.
+    let state: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(run.join("trainer_state.json")).unwrap()).unwrap();
+    let history = state["log_history"].as_array().unwrap();
+    let last = history.last().unwrap();
+    for key in ["train_runtime", "train_samples_per_second", "train_loss", "total_flos"] {
+        assert!(last[key].as_f64().unwrap() != 0.0, "{key}: {last}");
+    }
+    assert!(history.iter().any(|line| line["eval_loss"].is_number()), "{state}");
+    assert_eq!((&state["global_step"], &state["max_steps"]), (&2.into(), &2.into()));
     let completions = lines(&run.join("completions/1.jsonl"));
     assert_eq!(completions.len(), 2 * 8);
     let sources: Vec<&str> = completions[..8].iter().map(|line| line["source"].as_str().unwrap()).collect();
@@ -119,7 +129,7 @@ fn resume_is_bit_exact() {
     let root = tempfile::tempdir().unwrap();
     let model = gsm8k_model(root.path()).display().to_string();
     let data = gsm8k().display().to_string();
-    for method in ["sft", "gft", "grpo"] {
+    for (method, updates) in [("sft", "1"), ("gft", "1"), ("gft-stable", "2"), ("grpo", "1")] {
         let straight = root.path().join(format!("{method}-straight"));
         let stopped = root.path().join(format!("{method}-stopped"));
         let (a, b) = (straight.display().to_string(), stopped.display().to_string());
@@ -130,6 +140,7 @@ fn resume_is_bit_exact() {
         args.truncate(9);
         args.extend(["--truncation-mode", "keep_start", "--train-batch-size", "2", "--lr", "1e-3"]);
         args.extend(more);
+        args.extend(["--updates-per-batch", updates]);
         if method != "sft" {
             args.extend(format);
         }
@@ -202,6 +213,15 @@ fn resume_refuses_what_would_be_another_run() {
     );
     assert!(said.contains("resumed at step 2"), "{said}");
     assert_eq!(steps(&run).len(), 6);
+    // Steps 3 and 4 were made twice; TensorBoard's files have them once, as metrics.jsonl does.
+    let mut losses = 0;
+    for entry in fs::read_dir(&run).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.") {
+            losses += fs::read(path).unwrap().windows(10).filter(|bytes| bytes == b"train/loss").count();
+        }
+    }
+    assert_eq!(losses, 6);
 }
 
 /// Files that cannot be written beyond a size, as on a full disk: an error with the path, and what was saved stays.

@@ -83,7 +83,7 @@ impl GroupStatistics {
         GroupStatistics { scorable: sorted.len(), mean, std, min, max, varied }
     }
 
-    /// DAPO's dynamic sampling (arXiv 2503.14476, eq. 11): keep a group whose rewards vary, or that has a
+    /// DAPO's dynamic sampling (arXiv 2503.14476): keep a group whose rewards vary, or that has a
     /// single row. `self` may describe another metric than the reward, such as plain accuracy.
     pub fn keep_group(&self) -> bool {
         self.varied || self.scorable == 1

@@ -16,7 +16,7 @@ use crate::{BySource, Error, Source};
 pub enum Normaliser {
     /// `1/T sum_i sum_t`: every token weighs the same (SFT, DAPO eq. 12, GFT's code).
     TokenMean,
-    /// `1/R sum_i 1/T_i sum_t`: every row weighs the same (GRPO, DeepSeekMath eq. 3).
+    /// `1/R sum_i 1/T_i sum_t`: every row weighs the same (GRPO as DeepSeekMath writes it).
     SeqMeanTokenMean,
     /// `1/R sum_i sum_t`.
     SeqMeanTokenSum,

@@ -2,7 +2,7 @@
 
 use crate::Error;
 
-/// Soft overlong punishment (DAPO, arXiv 2503.14476, eq. 13): nothing up to `max_length - buffer` tokens,
+/// Soft overlong punishment (DAPO, arXiv 2503.14476): nothing up to `max_length - buffer` tokens,
 /// then a linear penalty that reaches `-factor` at `max_length`, and `-factor` beyond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftOverlong {

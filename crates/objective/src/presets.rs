@@ -175,7 +175,7 @@ impl Method {
         method
     }
 
-    /// GRPO (arXiv 2402.03300, eq. 3) on own rows: group advantage, clip 0.2, mean over rows of token means,
+    /// GRPO (arXiv 2402.03300) on own rows: group advantage, clip 0.2, mean over rows of token means,
     /// no KL (the paper's beta is 0.04; set [`Method::kl`]).
     pub fn grpo() -> Method {
         Method {
@@ -193,7 +193,7 @@ impl Method {
         method
     }
 
-    /// DAPO (arXiv 2503.14476, eq. 8): clip 0.2 / 0.28, token mean, groups without variance dropped; dual
+    /// DAPO (arXiv 2503.14476): clip 0.2 / 0.28, token mean, groups without variance dropped; dual
     /// clip 10 as in its script. The soft overlong penalty is [`crate::SoftOverlong`].
     pub fn dapo() -> Method {
         let rule = Rule::RatioClip { eps_low: 0.2, eps_high: 0.28, dual_clip: Some(10.0) };

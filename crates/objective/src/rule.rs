@@ -47,7 +47,7 @@ pub enum Rule {
     /// `c = r`, loss `-A r`: importance sampling without a clip (LUFFY's own rows).
     Ratio,
     /// Loss `-min(r A, clip(r, 1 - eps_low, 1 + eps_high) A)`, and for `A < 0` at most `-dual_clip A`: PPO
-    /// (arXiv 1707.06347, eq. 7), GRPO (2402.03300, eq. 3), DAPO (2503.14476, eq. 8), dual clip (1912.09729).
+    /// (arXiv 1707.06347), GRPO (2402.03300), DAPO (2503.14476), dual clip (1912.09729).
     /// `c = r` where the loss moves with `r`, else 0.
     RatioClip {
         /// Lower half-width: 0.2.

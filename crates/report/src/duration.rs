@@ -24,6 +24,14 @@ pub fn remaining(done: u64, todo: u64, elapsed: Duration) -> Option<Duration> {
     Duration::try_from_secs_f64(elapsed.as_secs_f64() / done as f64 * todo as f64).ok()
 }
 
+/// The time that is left when a share of the work took `elapsed`; `None` before anything is done.
+pub(crate) fn remaining_share(share: f64, elapsed: Duration) -> Option<Duration> {
+    if share <= 0.0 {
+        return None;
+    }
+    Duration::try_from_secs_f64(elapsed.as_secs_f64() * (1.0 / share.min(1.0) - 1.0)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +61,8 @@ mod tests {
         assert_eq!(remaining(40, 460, Duration::from_secs(250)), Some(Duration::from_secs(2875)));
         assert_eq!(remaining(40, 0, Duration::from_secs(250)), Some(Duration::ZERO));
         assert_eq!(remaining(1, u64::MAX, Duration::MAX), None);
+        assert_eq!(remaining_share(0.25, Duration::from_secs(10)), Some(Duration::from_secs(30)));
+        assert_eq!(remaining_share(1.5, Duration::from_secs(10)), Some(Duration::ZERO));
+        assert_eq!(remaining_share(0.0, Duration::from_secs(10)), None);
     }
 }

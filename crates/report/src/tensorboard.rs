@@ -1,15 +1,20 @@
 //! Event files that TensorBoard reads: one file per process, one record per event, whole after every call.
 
+mod cut;
 mod event;
 mod frame;
 mod protobuf;
 
 use crate::{ReportError, Result};
+pub use cut::cut_after;
 use event::{Event, Histogram};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the name of every event file begins with.
+pub const PREFIX: &str = "events.out.tfevents.";
 
 /// Writes one event file. Each call is one write to the file: what was logged survives a crash of the process.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ impl EventWriter {
         };
         fs::create_dir_all(dir).map_err(failed(dir, "create the folder"))?;
         let host = rustix::system::uname().nodename().to_string_lossy().replace(['/', '\0'], "_");
-        let start = format!("events.out.tfevents.{}.{host}.{}", now() as u64, std::process::id());
+        let start = format!("{PREFIX}{}.{host}.{}", now() as u64, std::process::id());
         for n in 0_u32.. {
             let path = dir.join(format!("{start}.{n}"));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -99,7 +104,7 @@ impl EventWriter {
         self.write(&Event::histogram(now(), step, tag, &histogram))
     }
 
-    /// Says that the run goes on after `step`: TensorBoard drops what earlier files hold of later steps.
+    /// Says that the run goes on after `step`: a TensorBoard that runs drops what it has read of later steps.
     ///
     /// # Errors
     /// [`ReportError::Io`].

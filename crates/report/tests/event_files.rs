@@ -1,7 +1,7 @@
 //! Event files on disk: whole after every call, never overwritten, errors with a path.
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers stand outside of #[test] functions
 
-use gft_report::{EventWriter, ReportError, tag};
+use gft_report::{EventWriter, ReportError, cut_after, tag};
 use std::fs;
 use std::path::Path;
 
@@ -68,6 +68,35 @@ fn what_cannot_be_shown_is_an_error_and_writes_nothing() {
     fs::write(dir.path().join("file"), "").unwrap();
     let error = EventWriter::create(&dir.path().join("file/logs")).unwrap_err().to_string();
     assert!(error.contains("file/logs"), "{error}");
+}
+
+/// A run of five steps goes back to step 3: its files lose steps 4 and 5 and a record that a crash left, nothing else.
+#[test]
+fn a_run_that_goes_back_has_each_step_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = EventWriter::create(dir.path()).unwrap();
+    writer.text(0, "config", "*").unwrap();
+    let mut lengths = vec![];
+    for step in 1..=5 {
+        // Steps above 127 have two bytes.
+        writer.scalars(step * 100, [("train/loss", 0.5)]).unwrap();
+        lengths.push(fs::read(writer.path()).unwrap().len());
+    }
+    let whole = fs::read(writer.path()).unwrap();
+    fs::write(dir.path().join("metrics.jsonl"), &whole).unwrap();
+    cut_after(dir.path(), 500).unwrap();
+    assert_eq!(fs::read(writer.path()).unwrap(), whole);
+    fs::write(writer.path(), [&whole[..], &[9, 0, 0, 0, 0, 0, 0, 0, 1]].concat()).unwrap();
+    cut_after(dir.path(), 500).unwrap();
+    assert_eq!(fs::read(writer.path()).unwrap(), whole);
+    cut_after(dir.path(), 399).unwrap();
+    assert_eq!(fs::read(writer.path()).unwrap(), whole[..lengths[2]]);
+    assert_eq!(fs::read(dir.path().join("metrics.jsonl")).unwrap(), whole);
+    // Lengths that no file has.
+    fs::write(writer.path(), [0xff; 40]).unwrap();
+    cut_after(dir.path(), 399).unwrap();
+    assert!(fs::read(writer.path()).unwrap().is_empty());
+    cut_after(&dir.path().join("nowhere"), 1).unwrap();
 }
 
 #[test]

@@ -1,104 +1,134 @@
-//! What a run says on the terminal: a banner, one plain line per logging step, health notes once each, a summary.
+//! What a run says on the terminal and when: a banner, a line per logging step, health notes once each, a summary. The
+//! lines themselves are made by `gft-report`.
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gft_model::device::Device;
+use gft_report::{
+    COLUMNS, Position, Progress, bytes, clock, evaluation_line, grouped, sample_table, training_line,
+};
+use serde_json::{Map, Value};
 
 use crate::health::Health;
-use crate::metrics::{EvalMetrics, Metrics};
-use crate::plan::thousands;
-use crate::report::StepReport;
-use crate::run::{Finished, StageInfo, Watch};
+use crate::memory::peak_bytes;
+use crate::report::{Phase, StepReport};
+use crate::watch::{Finished, StageInfo, StepEnd, Watch};
 
-/// Writes plain lines.
+/// Writes plain lines, and below them on a terminal one that tells what is going on.
 pub struct Console<W: Write> {
     out: W,
     quiet: bool,
-    stages: usize,
-    logging_steps: u64,
     began: Instant,
-    /// When the first step of this process began.
-    stepping: Option<Instant>,
-    /// Steps when this process began, for the rate.
-    first_step: Option<u64>,
+    logging_steps: u64,
+    /// Completions shown at a time; `None`: a group.
+    samples: Option<usize>,
     health: Health,
+    /// Rows being read, while they are.
+    reading: Option<Progress>,
+    live: Progress,
+    stage: StageClock,
+    /// Seconds of rollouts, statistics and updates of this process.
+    phases: [f64; 3],
+}
+
+/// Time and place of the stage under way.
+#[derive(Default)]
+struct StageClock {
+    /// As in `[2/3] `; empty where there is one stage.
+    label: String,
+    began: Option<Instant>,
+    /// The run's step before the stage's first one of this process.
+    started_at: Option<u64>,
+    /// The run's step at which the stage ends, and the last one made.
+    last: u64,
+    step: u64,
+    phase: Option<Phase>,
     phases: [f64; 3],
 }
 
 impl<W: Write> Console<W> {
     /// Writes to `out`; when quiet, only banner, notes and summary.
-    pub fn new(out: W, quiet: bool, stages: usize) -> Self {
+    pub fn new(out: W, quiet: bool) -> Self {
         Self {
             out,
             quiet,
-            stages,
-            logging_steps: 1,
             began: Instant::now(),
-            stepping: None,
-            first_step: None,
+            logging_steps: 1,
+            samples: None,
             health: Health::default(),
+            reading: None,
+            live: Progress::on_terminal("", quiet),
+            stage: StageClock::default(),
             phases: [0.0; 3],
         }
     }
 
     /// A terminal that is gone is no reason to stop a run.
     fn line(&mut self, text: &str) {
+        self.live.clear();
+        self.reading = None;
         let _ = writeln!(self.out, "{text}");
     }
 
     /// What the run leaves, and what to do with it.
     pub fn summary(&mut self, finished: &Finished, config: Option<&Path>) {
-        let [rollout, statistics, update] = self.phases;
-        let elapsed = self.began.elapsed().as_secs_f64();
+        let [rollout, statistics, update] =
+            self.phases.map(|seconds| clock(Duration::from_secs_f64(seconds)));
+        let peak = peak_bytes().map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
         self.line(&format!(
-            "done: {} steps, {} tokens in {} (rollout {}, statistics {}, update {})",
-            finished.steps,
-            thousands(finished.tokens),
-            clock(elapsed),
-            clock(rollout),
-            clock(statistics),
-            clock(update)
+            "done: {} steps, {} tokens in {} (rollouts {rollout}, statistics {statistics}, updates {update}){peak}",
+            grouped(finished.steps),
+            grouped(finished.tokens),
+            clock(self.began.elapsed()),
         ));
         if let Some((first, last)) = &finished.evaluations {
-            let pair = |name: &str, a: Option<f64>, b: Option<f64>| match (a, b) {
-                (Some(a), Some(b)) if first.step != last.step => {
-                    format!(" {name} {a:.4} -> {b:.4} (steps {} -> {})", first.step, last.step)
+            let step = |line: &Map<String, Value>| line.get("step").and_then(Value::as_u64).unwrap_or(0);
+            let (from, to) = (step(first), step(last));
+            let pair = |name: &str| {
+                let value = |line: &Map<String, Value>| line.get(name).and_then(Value::as_f64);
+                let short = name.trim_start_matches("eval_");
+                match (value(first), value(last)) {
+                    (Some(a), Some(b)) if from != to => format!(", {short} {a:.4} -> {b:.4}"),
+                    (_, Some(b)) => format!(", {short} {b:.4}"),
+                    _ => String::new(),
                 }
-                (_, Some(b)) => format!(" {name} {b:.4}"),
-                _ => String::new(),
             };
-            let loss = pair("loss", first.eval_loss, last.eval_loss);
-            let accuracy = pair("accuracy", first.eval_accuracy, last.eval_accuracy);
-            self.line(&format!("evaluation:{loss}{accuracy}"));
+            let steps = if from == to { format!("step {to}") } else { format!("step {from} -> {to}") };
+            let line = format!("evaluation: {steps}{}{}", pair("eval_loss"), pair("eval_accuracy"));
+            self.line(&line);
         }
         if finished.stopped_early {
             let config = config.map_or(String::new(), |path| format!(" {}", path.display()));
-            self.line(&format!("stopped early; continue with: gft train{config} --resume"));
+            self.line(&format!("stopped early; continue with: gft train{config} ... --resume"));
             return;
         }
         let model = finished.model.display();
         self.line(&format!("model:      {model}"));
         self.line(&format!("checkpoint: {}", finished.checkpoint.display()));
         self.line(&format!("metrics:    {}", finished.model.join("metrics.jsonl").display()));
+        self.line(&format!("next:       gft chat --model {model}"));
+        self.line(&format!("            gft generate --model {model} --prompt \"...\" -n 4"));
+        if finished.tensorboard {
+            self.line(&format!("            tensorboard --logdir {model}"));
+        }
     }
 
+    /// At most ten lines: what is trained, on what, how, how much it takes, where it goes.
     fn banner<D: Device>(&mut self, info: &StageInfo<'_, D>) {
-        let trainer = info.trainer;
+        let StageInfo { trainer, settings, .. } = *info;
         let survey = trainer.rows.survey();
         let arch = trainer.policy.architecture();
-        let parameters = trainer.policy.layout().len as u64;
+        let parameters = grouped(trainer.policy.layout().len as u64);
         let (stage, stages) = info.stage;
-        let settings = info.settings;
         if stages > 1 {
             self.line(&format!("stage {stage} of {stages}"));
         }
         self.line(&format!(
-            "model    {} ({:?}, {} parameters, all trained; weights and moments f32)",
+            "model    {} ({:?}, {parameters} of {parameters} parameters trained; weights and moments f32)",
             info.model_dir.display(),
             arch.family,
-            thousands(parameters)
         ));
         let drops = match survey.drops() {
             drops if drops.is_empty() => String::new(),
@@ -106,9 +136,9 @@ impl<W: Write> Console<W> {
         };
         self.line(&format!(
             "data     {} rows, {} demonstrations with {} supervised tokens{drops}",
-            thousands(survey.usable),
-            thousands(survey.demonstrations),
-            thousands(survey.supervised_tokens)
+            grouped(survey.usable),
+            grouped(survey.demonstrations),
+            grouped(survey.supervised_tokens)
         ));
         let lost = survey.empty_demonstrations + survey.long_demonstrations;
         if lost > 0 {
@@ -117,64 +147,152 @@ impl<W: Write> Console<W> {
                 survey.long_demonstrations, survey.empty_demonstrations
             ));
         }
-        let group = crate::config::composition(settings);
-        self.line(&format!(
-            "batch    {} prompts x ({group}) = {} rows a step in {} update(s)",
+        let batch = survey.batch(
             trainer.prompts_per_step,
-            trainer.prompts_per_step * group.size(),
-            trainer.updates_per_step()
-        ));
+            trainer.own_samples,
+            trainer.updates_per_batch,
+            trainer.num_iterations,
+        );
+        self.line(&format!("batch    {batch}"));
         let (steps, made) = info.steps;
         let from = if made > 0 { format!(", resumed at step {made}") } else { String::new() };
         self.line(&format!(
             "method   {}, lr {:e} {}, {} steps{from}, seed {}",
-            trainer.method.name, trainer.peak_learning_rate, trainer.schedule.decay, steps, settings.seed
+            trainer.method.name,
+            trainer.peak_learning_rate,
+            trainer.schedule.decay,
+            grouped(steps),
+            settings.seed
         ));
+        self.line(&format!("memory   {} at the peak, predicted", bytes(info.memory)));
         self.line(&format!("output   {} (gft {})", info.output_dir.display(), env!("CARGO_PKG_VERSION")));
+    }
+
+    /// The completions of a step as a table.
+    fn completions(&mut self, report: &StepReport) {
+        let size = report.groups.first().map_or(0, |group| group.rollouts.len());
+        let mut left = self.samples.unwrap_or(size);
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        for group in &report.groups {
+            let shown = left.min(group.rollouts.len());
+            if shown == 0 {
+                break;
+            }
+            left -= shown;
+            let header = ["source", "reward", "advantage", "coefficient", "tokens", "completion"];
+            let rows: Vec<Vec<String>> = group.rollouts[..shown]
+                .iter()
+                .map(|rollout| {
+                    vec![
+                        rollout.source.as_str().to_owned(),
+                        number(rollout.reward),
+                        format!("{:+.2}", rollout.advantage),
+                        number(rollout.coefficient),
+                        rollout.tokens.to_string(),
+                        rollout.text.clone(),
+                    ]
+                })
+                .collect();
+            let prompt = sample_table(&["prompt"], &[vec![group.prompt.clone()]], COLUMNS, 3);
+            let table = sample_table(&header, &rows, COLUMNS, 3);
+            let text = format!("step {}, row {}\n{prompt}{table}", report.step + 1, group.id);
+            self.line(text.trim_end());
+        }
+    }
+}
+
+impl StageClock {
+    fn position(&self) -> Position {
+        Position {
+            step: self.step,
+            total: self.last,
+            started_at: self.started_at.unwrap_or(0),
+            elapsed: self.began.map_or(Duration::ZERO, |began| began.elapsed()),
+        }
+    }
+
+    /// The time that each phase will take until the stage ends, as in `rollouts 00:10:00, updates 00:20:00`.
+    fn left(&self) -> Option<String> {
+        let made = self.step - self.started_at?;
+        let todo = self.last.saturating_sub(self.step);
+        let names = ["rollouts", "statistics", "updates"];
+        let parts = names.iter().zip(self.phases).filter(|(_, seconds)| *seconds > 0.0);
+        let parts: Vec<String> = parts
+            .map(|(name, seconds)| {
+                let left = Duration::try_from_secs_f64(seconds / made.max(1) as f64 * todo as f64);
+                format!("{name} {}", clock(left.unwrap_or(Duration::MAX)))
+            })
+            .collect();
+        (made > 0 && todo > 0).then(|| parts.join(", "))
     }
 }
 
 impl<W: Write, D: Device> Watch<D> for Console<W> {
+    fn reading(&mut self, done: u64, total: u64) {
+        let quiet = self.quiet;
+        self.reading.get_or_insert_with(|| Progress::new("reading rows", quiet)).count(done, total);
+    }
+
     fn stage(&mut self, info: &StageInfo<'_, D>) {
         self.logging_steps = info.settings.logging_steps.max(1);
+        self.samples = info.settings.num_completions_to_print;
         self.banner(info);
-        self.stepping.get_or_insert_with(Instant::now);
+        let (stage, stages) = info.stage;
+        let label = if stages > 1 { format!("[{stage}/{stages}] ") } else { String::new() };
+        self.stage = StageClock { label, began: Some(Instant::now()), ..StageClock::default() };
     }
 
-    fn step(&mut self, metrics: &Metrics, report: &StepReport, total: u64) {
-        let first = *self.first_step.get_or_insert(metrics.step - 1);
-        for (sum, seconds) in
-            self.phases.iter_mut().zip([metrics.rollout_time, metrics.statistics_time, metrics.update_time])
-        {
-            *sum += seconds;
+    fn phase(&mut self, phase: Phase) {
+        self.stage.phase = Some(phase);
+    }
+
+    fn tick(&mut self) {
+        let stage = &self.stage;
+        self.live.draw(|| {
+            let doing = match stage.phase {
+                Some(Phase::Rollout) => "sampling and grading",
+                Some(Phase::Statistics) => "log-probabilities",
+                Some(Phase::Update) => "updating",
+                Some(Phase::Evaluation) => "evaluating",
+                None => "",
+            };
+            let left = stage.left().map_or(String::new(), |left| format!("; to go: {left}"));
+            format!("{}step {}: {doing}{left}", stage.label, stage.step + 1)
+        });
+    }
+
+    fn step(&mut self, end: &StepEnd<'_>) {
+        let metrics = end.metrics;
+        let times = [metrics.rollout_time, metrics.statistics_time, metrics.update_time];
+        for sums in [&mut self.phases, &mut self.stage.phases] {
+            sums.iter_mut().zip(times).for_each(|(sum, seconds)| *sum += seconds);
         }
-        for note in self.health.look(metrics, report) {
+        let first = self.stage.started_at.is_none();
+        self.stage.started_at.get_or_insert(metrics.step - 1);
+        (self.stage.step, self.stage.last) = (metrics.step, end.last_step);
+        for note in self.health.look(metrics, end.report) {
             self.line(&format!("note: {note}"));
         }
-        if self.quiet || !(metrics.step.is_multiple_of(self.logging_steps) || metrics.step == total) {
+        if self.quiet {
             return;
         }
-        let elapsed = self.stepping.map_or(0.0, |began| began.elapsed().as_secs_f64());
-        let rate = elapsed / (metrics.step - first).max(1) as f64;
-        let left = rate * total.saturating_sub(metrics.step) as f64;
-        let stage =
-            if self.stages > 1 { format!("[{}/{}] ", metrics.stage, self.stages) } else { String::new() };
-        let line = step_line(metrics, total, elapsed, left);
-        self.line(&format!("{stage}{line}"));
+        // The first step always: it tells how long the run will take.
+        if first || metrics.step.is_multiple_of(self.logging_steps) || metrics.step == end.last_step {
+            let room = COLUMNS - self.stage.label.len();
+            let line = training_line(&self.stage.position(), end.line, room);
+            self.line(&format!("{}{line}", self.stage.label));
+        }
+        if let (true, Some(left)) = (first, self.stage.left()) {
+            self.line(&format!("to go by this step: {left}"));
+        }
+        if end.show_completions {
+            self.completions(end.report);
+        }
     }
 
-    fn evaluated(&mut self, metrics: &EvalMetrics) {
-        let part =
-            |name: &str, value: Option<f64>| value.map_or(String::new(), |v| format!(" | {name} {v:.4}"));
-        let line = format!(
-            "eval  {}{}{} | {} rows, {} completions",
-            metrics.step,
-            part("loss", metrics.eval_loss),
-            part("accuracy", metrics.eval_accuracy),
-            metrics.eval_rows,
-            metrics.eval_samples
-        );
-        self.line(&line);
+    fn evaluated(&mut self, step: u64, line: &Map<String, Value>) {
+        let text = evaluation_line(step, line, COLUMNS);
+        self.line(&text);
     }
 
     fn note(&mut self, text: &str) {
@@ -184,101 +302,6 @@ impl<W: Write, D: Device> Watch<D> for Console<W> {
     fn saved(&mut self, path: &Path) {
         if !self.quiet {
             self.line(&format!("saved {}", path.display()));
-        }
-    }
-}
-
-/// The dozen numbers that matter, in less than 120 columns.
-fn step_line(metrics: &Metrics, total: u64, elapsed: f64, left: f64) -> String {
-    let width = total.to_string().len();
-    let percent = 100 * metrics.step / total.max(1);
-    let mut parts = vec![
-        format!("step {:>width$}/{total} {percent:>3}%", metrics.step),
-        format!("loss {}", short(metrics.loss)),
-    ];
-    if let Some(reward) = metrics.reward {
-        parts.push(format!("reward {reward:.2} ±{}", short_fraction(metrics.reward_std.unwrap_or(0.0))));
-    }
-    if let Some(kl) = metrics.kl {
-        parts.push(format!("kl {}", short_fraction(kl)));
-    }
-    if let Some(entropy) = metrics.entropy {
-        parts.push(format!("ent {entropy:.2}"));
-    }
-    if let Some(length) = metrics.more.get("completions/mean_length") {
-        let cut = 100.0 * metrics.more.get("completions/clipped_ratio").copied().unwrap_or(0.0);
-        parts.push(format!("len {length:.0} ({cut:.0}% cut)"));
-    }
-    if let Some(zero) = metrics.frac_reward_zero_std {
-        parts.push(format!("zero-std {:.0}%", 100.0 * zero));
-    }
-    parts.push(format!("gn {}", short(metrics.grad_norm)));
-    parts.push(format!("lr {:.1e}", metrics.learning_rate));
-    parts.push(format!("{} tok/s", thousands_short(metrics.tokens_per_second)));
-    parts.push(format!("{}<{}", clock(elapsed), clock(left)));
-    // What matters least goes first where the line is too long.
-    for least in ["ent ", "lr ", "len ", "zero-std "] {
-        if parts.join(" | ").chars().count() < 112 {
-            break;
-        }
-        parts.retain(|part| !part.starts_with(least));
-    }
-    parts.join(" | ")
-}
-
-/// Three significant digits, as in `0.412` or `12.3`.
-fn short(value: f64) -> String {
-    match value.abs() {
-        _ if !value.is_finite() => format!("{value}"),
-        0.0 => "0".into(),
-        size if !(1e-3..1e5).contains(&size) => format!("{value:.1e}"),
-        size if size < 10.0 => format!("{value:.3}"),
-        size if size < 1000.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// Without a leading zero, as in `.31`.
-fn short_fraction(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
-}
-
-fn thousands_short(value: f64) -> String {
-    if value < 1000.0 { format!("{value:.0}") } else { format!("{:.1}k", value / 1000.0) }
-}
-
-/// Hours, minutes, seconds.
-fn clock(seconds: f64) -> String {
-    let seconds = seconds.round() as u64;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_fits_and_has_what_matters() {
-        let mut metrics = Metrics {
-            step: 4000,
-            loss: -0.41234,
-            grad_norm: 123.456,
-            learning_rate: 9.8e-7,
-            reward: Some(0.53),
-            reward_std: Some(0.31),
-            entropy: Some(0.81),
-            frac_reward_zero_std: Some(0.12),
-            tokens_per_second: 13_100.0,
-            ..Metrics::default()
-        };
-        metrics.more.insert("completions/mean_length".into(), 1880.0);
-        metrics.more.insert("completions/clipped_ratio".into(), 0.02);
-        metrics.kl = Some(0.004);
-        let line = step_line(&metrics, 50_000, 250_000.0, 2_875_000.0);
-        assert!(line.chars().count() < 120, "{} {line}", line.chars().count());
-        for part in ["step  4000/50000   8%", "loss -0.412", "reward 0.53 ±.31", "gn 123.5", "13.1k tok/s"] {
-            assert!(line.contains(part), "{part}: {line}");
         }
     }
 }

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::report::StepReport;
 
-/// metrics.jsonl: one line per step and per evaluation.
+/// metrics.jsonl: one line per step, per evaluation and for the end.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -46,18 +46,23 @@ impl MetricsFile {
         Ok(Self { path, file })
     }
 
-    /// Appends a line.
+    /// Appends a line and returns it as an object.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write<T: Serialize>(&mut self, line: &T) -> Result<()> {
+    pub fn write<T: Serialize>(&mut self, line: &T) -> Result<Map<String, Value>> {
         let failed = |source| Error::Io { path: self.path.clone(), action: "write", source };
-        let mut text = serde_json::to_string(line).map_err(|error| failed(error.into()))?;
+        let object = match serde_json::to_value(line).map_err(|error| failed(error.into()))? {
+            Value::Object(object) => object,
+            other => Map::from_iter([("value".to_owned(), other)]),
+        };
+        let mut text = serde_json::to_string(&object).map_err(|error| failed(error.into()))?;
         text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(failed)
+        self.file.write_all(text.as_bytes()).map_err(failed)?;
+        Ok(object)
     }
 
-    /// Lines written so far, as values, every `every`th step and all evaluations: `log_history`.
+    /// Lines written so far, as values: every `every`th step, all evaluations and the end.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -66,7 +71,8 @@ impl MetricsFile {
         let values = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let shown = |value: &Value| {
             let step = value.get("step").and_then(Value::as_u64).unwrap_or(0);
-            value.get("eval_rows").is_some() || step.is_multiple_of(every.max(1))
+            let special = ["eval_rows", "train_runtime"].iter().any(|key| value.get(key).is_some());
+            special || step.is_multiple_of(every.max(1))
         };
         Ok(values.filter(shown).collect())
     }

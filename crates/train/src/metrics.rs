@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use gft_objective::{Decision, Source};
 use serde::Serialize;
 
+use crate::evaluate::Evaluated;
+use crate::memory::peak_bytes;
 use crate::report::{Phase, StepReport};
 
 /// Seconds of each phase of a step.
@@ -25,6 +27,8 @@ impl Times {
             Phase::Rollout => self.rollout += seconds,
             Phase::Statistics => self.statistics += seconds,
             Phase::Update => self.update += seconds,
+            // Timed where it is made.
+            Phase::Evaluation => {}
         }
     }
 
@@ -123,6 +127,9 @@ pub struct Metrics {
     /// Tokens computed in a second.
     #[serde(rename = "perf/tokens_per_second")]
     pub tokens_per_second: f64,
+    /// Largest resident memory of the process so far in GB, where the system tells.
+    #[serde(rename = "memory/peak_gb", skip_serializing_if = "Option::is_none")]
+    pub peak_gb: Option<f64>,
 }
 
 fn ratio(sum: f64, count: u64) -> Option<f64> {
@@ -172,6 +179,7 @@ impl Metrics {
             statistics_time: times.statistics,
             update_time: times.update,
             tokens_per_second: if times.total() > 0.0 { computed as f64 / times.total() } else { 0.0 },
+            peak_gb: peak_bytes().map(|bytes| bytes as f64 / 1e9),
             ..Metrics::default()
         };
         for update in &report.updates {
@@ -315,9 +323,6 @@ pub struct EvalMetrics {
     /// Mean loss per token of the expert's completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_loss: Option<f64>,
-    /// Mean reward of the policy's own completions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eval_reward: Option<f64>,
     /// Share of own completions that the verifier accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_accuracy: Option<f64>,
@@ -327,6 +332,9 @@ pub struct EvalMetrics {
     /// Share of own completions without an answer that can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_unparsed: Option<f64>,
+    /// Mean reward of own completions, which is the verifier's: the same number under TRL's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_reward: Option<f64>,
     /// Rows.
     pub eval_rows: u64,
     /// Own completions graded.
@@ -339,4 +347,27 @@ pub struct EvalMetrics {
     pub clipped: Option<f64>,
     /// Seconds.
     pub eval_runtime: f64,
+    /// Rows in a second.
+    pub eval_samples_per_second: f64,
+}
+
+impl EvalMetrics {
+    /// The line of an evaluation at `step` that took `seconds`.
+    pub fn new(found: &Evaluated, step: u64, stage: usize, seconds: f64) -> Self {
+        EvalMetrics {
+            step,
+            stage,
+            eval_loss: found.loss,
+            eval_accuracy: found.accuracy,
+            eval_accuracy_stderr: found.accuracy_stderr,
+            eval_unparsed: found.unparsed,
+            eval_reward: found.accuracy,
+            eval_rows: found.rows,
+            eval_samples: found.samples,
+            mean_length: found.mean_length,
+            clipped: found.clipped,
+            eval_runtime: seconds,
+            eval_samples_per_second: if seconds > 0.0 { found.rows as f64 / seconds } else { 0.0 },
+        }
+    }
 }

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::Path;
 
-use gft_model::architecture::Architecture;
 use gft_model::folder::ModelFolder;
 use gft_model::layout::Layout;
+use gft_report::{bytes, grouped};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{KEYS, Resolved, Settings};
 use crate::error::{Error, Result};
+use crate::memory::memory_of;
 use crate::setup::{self, StagePlan};
 
 /// A run before it runs.
@@ -43,11 +44,12 @@ pub struct PlannedStage {
     pub steps: (u64, u64),
 }
 
-/// Plans a run: reads configuration, tokenizer and data, but no weights.
+/// Plans a run: reads configuration, tokenizer and data, but no weights. `progress` is told of rows read and of all
+/// there are.
 ///
 /// # Errors
 /// What [`crate::train`] would refuse before its first step.
-pub fn plan(resolved: &Resolved) -> Result<Plan> {
+pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<Plan> {
     let first = &resolved.stages.first().ok_or_else(|| Error::Rows("a run needs a stage".into()))?.settings;
     let folder = ModelFolder::open(setup::model_dir(first)?)?;
     let arch = folder.architecture();
@@ -57,9 +59,9 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
     for stage in &resolved.stages {
         let settings = &stage.settings;
         let encoder = setup::encoder(folder.dir(), settings, arch)?;
-        let planned = StagePlan::new(settings, encoder)?;
+        let planned = StagePlan::new(settings, encoder, progress)?;
         planned.rewards()?;
-        let parts = memory_of(&planned, arch, parameters);
+        let parts = memory_of(&planned, arch);
         if parts.iter().map(|(_, bytes)| bytes).sum::<u64>() > memory.iter().map(|(_, bytes)| bytes).sum() {
             memory = parts;
         }
@@ -73,9 +75,9 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
         data.push(planned.rows.encoder().description());
         data.push(format!(
             "{} usable rows, {} demonstrations with {} supervised tokens, longest prompt {}, longest demonstration {}",
-            thousands(survey.usable),
-            thousands(survey.demonstrations),
-            thousands(survey.supervised_tokens),
+            grouped(survey.usable),
+            grouped(survey.demonstrations),
+            grouped(survey.supervised_tokens),
             survey.longest_prompt,
             survey.longest_demonstration
         ));
@@ -86,7 +88,12 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
         stages.push(PlannedStage {
             settings: settings.values().into_iter().map(value).collect(),
             method: planned.method.to_string(),
-            batch: batch(&planned),
+            batch: survey.batch(
+                planned.prompts_per_step,
+                planned.composition.own,
+                planned.updates_per_batch,
+                settings.num_iterations,
+            ),
             data,
             steps: (planned.steps, updates),
         });
@@ -99,47 +106,6 @@ pub fn plan(resolved: &Resolved) -> Result<Plan> {
         parameters,
         memory,
     })
-}
-
-/// As in `8 prompts x (1 expert + 3 teacher + 4 own) = 64 rows a step, 4 updates of 2 prompts x 1 pass`.
-fn batch(planned: &StagePlan) -> String {
-    let StagePlan { composition, prompts_per_step, updates_per_batch, settings, .. } = planned;
-    format!(
-        "{prompts_per_step} prompts x ({composition}) = {} rows a step; {updates_per_batch} update(s) of {} prompts x {} pass(es)",
-        prompts_per_step * composition.size(),
-        prompts_per_step.div_ceil(*updates_per_batch),
-        settings.num_iterations
-    )
-}
-
-/// Predicted memory. Activations are those of one pass of `tokens_per_pass` tokens.
-fn memory_of(planned: &StagePlan, arch: &Architecture, parameters: u64) -> Vec<(String, u64)> {
-    let settings = &planned.settings;
-    let survey = planned.rows.survey();
-    let longest_own = settings.max_completion_length.unwrap_or(512);
-    let row = survey.longest_prompt
-        + survey.longest_demonstration.max(if planned.composition.own > 0 { longest_own } else { 0 });
-    let tokens = settings.tokens_per_pass.max(row) as u64;
-    let floats = 4 * arch.hidden + arch.qkv_width() + arch.attention_width() + 3 * arch.ffn + arch.heads;
-    let layers = if settings.gradient_checkpointing { 1 } else { arch.layers } as u64;
-    let inputs = if settings.gradient_checkpointing { arch.layers * arch.hidden } else { 0 } as u64;
-    let mut parts = vec![
-        ("weights".to_owned(), 4 * parameters),
-        ("gradients".to_owned(), 4 * parameters),
-        ("optimizer moments".to_owned(), 8 * parameters),
-    ];
-    if planned.needs_reference() {
-        parts.push(("reference weights".to_owned(), 4 * parameters));
-    }
-    let activations = 4 * tokens * (layers * floats as u64 + inputs);
-    let sequences = settings.generation_batch_size.min(planned.prompts_per_step * planned.composition.own);
-    let cache = 8
-        * (arch.layers * arch.kv_heads * arch.head_dim * sequences) as u64
-        * (survey.longest_prompt + longest_own) as u64;
-    // Sampling and the update take turns: the larger of the two counts.
-    let rollout = if planned.composition.own > 0 { 4 * parameters + cache } else { 0 };
-    parts.push(("activations, or weights and cache of sampling".to_owned(), activations.max(rollout)));
-    parts
 }
 
 /// Bytes on disk: of one checkpoint, and of all that a run keeps at once.
@@ -169,30 +135,6 @@ fn seconds(dir: &Path, steps: u64) -> Option<f64> {
     Some(*times.get(times.len() / 2)? * steps as f64)
 }
 
-/// With thin separators, as in `1,319`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// As in `1.2 GB`.
-fn bytes(count: u64) -> String {
-    let count = count as f64;
-    let (value, unit) = match count {
-        c if c >= 1e9 => (c / 1e9, "GB"),
-        c if c >= 1e6 => (c / 1e6, "MB"),
-        c => (c / 1e3, "kB"),
-    };
-    format!("{value:.1} {unit}")
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, stage) in self.stages.iter().enumerate() {
@@ -214,7 +156,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {line}")?;
             }
             writeln!(f, "\nBatch\n  {}", stage.batch)?;
-            writeln!(f, "  {} steps, {} updates\n", thousands(stage.steps.0), thousands(stage.steps.1))?;
+            writeln!(f, "  {} steps, {} updates\n", grouped(stage.steps.0), grouped(stage.steps.1))?;
         }
         let total: u64 = self.memory.iter().map(|(_, bytes)| bytes).sum();
         writeln!(f, "Memory (predicted peak)  {}", bytes(total))?;

@@ -20,6 +20,8 @@ pub enum Phase {
     Statistics,
     /// Forward, backward, update.
     Update,
+    /// Held-out rows.
+    Evaluation,
 }
 
 /// One update of a step.
@@ -56,8 +58,10 @@ pub struct TargetSums {
     pub sampled_difference: f64,
     /// Largest of them.
     pub sampled_difference_max: f64,
-    /// Tokens sampled, and tokens of passes, prompts included; all under the policy.
-    pub computed: u64,
+    /// Tokens of forward and backward passes, prompts included; all under the policy.
+    pub trained: u64,
+    /// Tokens sampled.
+    pub drawn: u64,
 }
 
 /// What happened in a step.
@@ -192,8 +196,7 @@ impl StepReport {
             self.summary[source] += part.policy;
             self.kl_loss += part.kl;
         }
-        let computed: u64 = pass.batch.len() as u64;
-        self.sums.policy.computed += computed;
+        self.sums.policy.trained += pass.batch.len() as u64;
         for row in &pass.rows {
             let rollout = &found.groups[row.group].rollouts[row.rollout];
             let state = &mut found.rows[row.group][row.rollout];
@@ -228,7 +231,7 @@ impl StepReport {
         let own = groups.iter().flat_map(|group| &group.rollouts);
         let sampled =
             own.filter(|rollout| rollout.source == Source::Policy).map(|rollout| rollout.tokens.len() as u64);
-        self.sums.policy.computed += sampled.sum::<u64>();
+        self.sums.policy.drawn += sampled.sum::<u64>();
         for ((group, rows), statistics) in groups.into_iter().zip(rows).zip(statistics) {
             let rollouts = group.rollouts.into_iter().zip(rows).map(|(rollout, state)| RolloutReport {
                 source: rollout.source,
@@ -326,11 +329,14 @@ impl StepReport {
             })
         })
     }
-}
 
-impl StepReport {
     /// Tokens that were sampled, and those of the forward and backward passes, prompts included.
     pub fn computed_tokens(&self) -> u64 {
-        self.sums.iter().map(|(_, sums)| sums.computed).sum()
+        self.sums.iter().map(|(_, sums)| sums.drawn + sums.trained).sum()
+    }
+
+    /// Tokens of the forward and backward passes, prompts included.
+    pub fn trained_tokens(&self) -> u64 {
+        self.sums.iter().map(|(_, sums)| sums.trained).sum()
     }
 }

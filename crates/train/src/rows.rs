@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gft_data::{Dataset, Encode, Encoder, Order};
-use gft_objective::{Method, Singleton};
+use gft_objective::{Method, Singleton, Source};
 use gft_rollout::{Composition, Demonstrations, Group, LongDemonstrations, demonstrations};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -55,12 +55,54 @@ pub struct Survey {
     pub supervised_tokens: u64,
     /// Demonstrations.
     pub demonstrations: u64,
+    /// Their tokens, learned or not.
+    pub demonstration_tokens: u64,
+    /// Experts of usable rows, as they are used.
+    pub experts: Spread,
+    /// Teachers of usable rows, as they are used.
+    pub teachers: Spread,
     /// The longest prompt.
     pub longest_prompt: usize,
     /// The longest demonstration.
     pub longest_demonstration: usize,
     /// SHA-256 over the token ids of all usable rows.
     pub fingerprint: String,
+}
+
+/// How many of something rows have.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spread {
+    /// The fewest.
+    pub least: usize,
+    /// The most.
+    pub most: usize,
+    /// All together.
+    pub sum: u64,
+    /// Rows.
+    pub rows: u64,
+}
+
+impl Spread {
+    fn add(&mut self, count: usize) {
+        self.least = if self.rows == 0 { count } else { self.least.min(count) };
+        self.most = self.most.max(count);
+        self.sum += count as u64;
+        self.rows += 1;
+    }
+
+    /// Of a row.
+    pub fn mean(&self) -> f64 {
+        self.sum as f64 / self.rows.max(1) as f64
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.least == self.most {
+            return write!(f, "{}", self.most);
+        }
+        write!(f, "{} to {}", self.least, self.most)
+    }
 }
 
 /// Rows in the order of a run.
@@ -82,16 +124,23 @@ enum Seen {
 }
 
 impl Rows {
-    /// Surveys a data set.
+    /// Surveys a data set. `progress` is told of the rows read and of all there are.
     ///
     /// # Errors
     /// A row that cannot be encoded; no usable row at all.
-    pub fn new(dataset: Dataset, encoder: Arc<Encoder>, needs: Needs, seed: Option<u64>) -> Result<Self> {
+    pub fn new(
+        dataset: Dataset,
+        encoder: Arc<Encoder>,
+        needs: Needs,
+        seed: Option<u64>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let mut rows = Rows { dataset, encoder, usable: Vec::new(), needs, survey: Survey::default(), seed };
         let mut hasher = Sha256::new();
         let len = rows.dataset.len();
         // In pieces, so that memory does not grow with the file.
         for start in (0..len).step_by(PIECE) {
+            progress(start, len);
             let piece = start..(start + PIECE as u64).min(len);
             let seen: Result<Vec<Seen>> =
                 piece.clone().into_par_iter().map(|index| rows.look(index)).collect();
@@ -204,7 +253,7 @@ impl Rows {
 }
 
 /// Rows that are looked at together.
-const PIECE: usize = 4096;
+const PIECE: usize = 1024;
 
 impl Survey {
     fn add(&mut self, found: &Demonstrations, wanted: Composition) {
@@ -215,10 +264,40 @@ impl Survey {
         self.prompt_tokens += found.prompt.len() as u64;
         self.longest_prompt = self.longest_prompt.max(found.prompt.len());
         self.demonstrations += found.rollouts.len() as u64;
+        let of = |source| found.rollouts.iter().filter(|rollout| rollout.source == source).count();
+        self.experts.add(of(Source::Expert));
+        self.teachers.add(of(Source::Teacher));
         for rollout in &found.rollouts {
+            self.demonstration_tokens += rollout.tokens.len() as u64;
             self.supervised_tokens += rollout.targets() as u64;
             self.longest_demonstration = self.longest_demonstration.max(rollout.tokens.len());
         }
+    }
+
+    /// The batch in one line, of what rows have rather than of what is wanted, as in `8 prompts x (1 expert + 2 to 3
+    /// teacher + 4 own) = about 61 rows a step in 4 updates of 2 prompts`.
+    pub fn batch(&self, prompts: usize, own: usize, updates: usize, iterations: usize) -> String {
+        let own_spread = Spread { least: own, most: own, sum: own as u64 * self.usable, rows: self.usable };
+        let sources = [(self.experts, "expert"), (self.teachers, "teacher"), (own_spread, "own")];
+        let used: Vec<_> = sources.into_iter().filter(|(spread, _)| spread.most > 0).collect();
+        let parts: Vec<String> = used.iter().map(|(spread, name)| format!("{spread} {name}")).collect();
+        let exact = used.iter().all(|(spread, _)| spread.least == spread.most);
+        let rows = prompts as f64 * used.iter().map(|(spread, _)| spread.mean()).sum::<f64>();
+        let about = if exact { "" } else { "about " };
+        let plural = |count: usize, word: &str| match count {
+            1 => format!("1 {word}"),
+            _ => format!("{count} {word}s"),
+        };
+        let mut text =
+            format!("{} x ({}) = {about}{rows:.0} rows a step", plural(prompts, "prompt"), parts.join(" + "));
+        if updates > 1 {
+            let each = plural(prompts.div_ceil(updates), "prompt");
+            text.push_str(&format!(" in {updates} updates of {each}"));
+        }
+        if iterations > 1 {
+            text.push_str(&format!(", {iterations} times"));
+        }
+        text
     }
 
     /// Rows dropped in words, as in `3 prompt too long (first: gsm8k-7)`; empty where there are none.

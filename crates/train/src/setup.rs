@@ -123,11 +123,16 @@ fn read_options(settings: &Settings) -> Result<ReadOptions, ConfigError> {
 }
 
 impl StagePlan {
-    /// Reads and surveys a stage's data and settles its batch and length.
+    /// Reads and surveys a stage's data and settles its batch and length. `progress` is told of rows read and of all there
+    /// are.
     ///
     /// # Errors
     /// Settings that contradict each other, data that cannot be used.
-    pub fn new(settings: &Settings, encoder: Arc<Encoder>) -> Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        encoder: Arc<Encoder>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let method = build_method(settings)?;
         let composition = composition(settings);
         check(settings, composition)?;
@@ -143,7 +148,8 @@ impl StagePlan {
         let options = read_options(settings)?;
         let dataset = Dataset::open(&settings.dataset_name, &options)?;
         let seed = settings.shuffle_dataset.then(|| settings.data_seed.unwrap_or(settings.seed));
-        let rows = Rows::new(dataset, encoder.clone(), Needs::of(&method, composition, long), seed)?;
+        let rows =
+            Rows::new(dataset, encoder.clone(), Needs::of(&method, composition, long), seed, progress)?;
         let eval = if settings.eval_dataset.is_empty() {
             None
         } else {
@@ -156,7 +162,7 @@ impl StagePlan {
             } else {
                 options
             };
-            Some(Rows::new(Dataset::open(&settings.eval_dataset, &options)?, encoder, needs, None)?)
+            Some(Rows::new(Dataset::open(&settings.eval_dataset, &options)?, encoder, needs, None, progress)?)
         };
         let prompts_per_step = settings.train_batch_size.unwrap_or(8);
         let updates_per_batch = settings.updates_per_batch.unwrap_or(1).clamp(1, prompts_per_step);
@@ -342,6 +348,12 @@ fn check(settings: &Settings, group: Composition) -> Result<(), ConfigError> {
         if value == 0 {
             return Err(ConfigError::Contradiction(format!("{key} = 0 must be at least 1")));
         }
+    }
+    crate::config::report_to(settings)?;
+    if settings.log_completions && settings.completions_steps == 0 {
+        return Err(ConfigError::Contradiction(
+            "log_completions shows what completions_steps writes, but completions_steps is 0".into(),
+        ));
     }
     if group.own > 0 && settings.temperature == 0.0 {
         return Err(ConfigError::Contradiction(

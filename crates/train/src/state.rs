@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::report::StepReport;
 
 /// Name of the file in a checkpoint.
 pub const FILE: &str = "run_state.json";
@@ -31,6 +33,9 @@ pub struct RunState {
     pub updates: u64,
     /// Tokens computed over all stages.
     pub tokens: u64,
+    /// Sums over all stages.
+    #[serde(default)]
+    pub totals: Totals,
     /// Place in the order of rows.
     pub order: OrderState,
     /// What the guard remembers.
@@ -43,6 +48,34 @@ pub struct RunState {
     pub data_fingerprint: String,
     /// Folder that configuration and tokenizer come from.
     pub model: String,
+}
+
+/// Sums over a whole run, for its last line of metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Tokens of training passes, prompts included.
+    pub trained_tokens: u64,
+    /// Rollouts trained on.
+    pub samples: u64,
+    /// Sum of the finite losses of steps.
+    pub loss: f64,
+    /// How many these are.
+    pub losses: u64,
+    /// Seconds of steps and evaluations.
+    pub seconds: f64,
+}
+
+impl Totals {
+    /// Adds a step.
+    pub fn add(&mut self, metrics: &Metrics, report: &StepReport) {
+        self.trained_tokens += report.trained_tokens();
+        self.samples += report.groups.iter().map(|group| group.rollouts.len() as u64).sum::<u64>();
+        self.seconds += metrics.step_time;
+        if metrics.loss.is_finite() {
+            self.loss += metrics.loss;
+            self.losses += 1;
+        }
+    }
 }
 
 /// A place in the order of rows.

@@ -1,5 +1,6 @@
 //! `gft bench`: this machine's own peak, and how much of it the engine reaches.
 
+mod gft_step;
 mod measure;
 mod shapes;
 
@@ -12,6 +13,7 @@ use gft_model::random::Stream;
 use gft_model::{Batch, Cpu, Policy};
 
 use crate::failure::Failure;
+use gft_step::{Sizes, gft_step};
 use measure::{Figure, median_seconds};
 use shapes::{Preset, Shape};
 
@@ -28,6 +30,8 @@ enum What {
     Group,
     /// Greedy generation with a key-value cache.
     Decode,
+    /// A whole step of GFT: rollouts, rewards, update.
+    GftStep,
 }
 
 /// Arguments of `gft bench`.
@@ -63,6 +67,15 @@ pub struct Args {
     /// Group: responses.
     #[arg(long, default_value_t = 8)]
     responses: usize,
+    /// GFT step: prompts of a step, each with a group of 1 expert, 3 teacher and 4 own completions.
+    #[arg(long, default_value_t = 4)]
+    step_prompts: usize,
+    /// GFT step: tokens of a prompt.
+    #[arg(long, default_value_t = 64)]
+    step_prompt: usize,
+    /// GFT step: tokens of an own completion.
+    #[arg(long, default_value_t = 64)]
+    step_tokens: usize,
     /// Compute each layer twice instead of keeping its activations.
     #[arg(long)]
     recompute: bool,
@@ -87,6 +100,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
             What::Train => vec![train(&args, &shape)?],
             What::Group => group(&args, &shape)?,
             What::Decode => vec![decode(&args, &shape)?],
+            What::GftStep => {
+                let sizes = Sizes {
+                    prompts: args.step_prompts,
+                    prompt: args.step_prompt,
+                    new_tokens: args.step_tokens,
+                    warmup: args.warmup,
+                    runs: args.runs,
+                };
+                gft_step(args.preset, &shape, &sizes)?
+            }
         };
         for figure in figures {
             if args.json { println!("{}", figure.json()) } else { println!("{figure}") }

@@ -13,7 +13,7 @@ use gft_model::{Cpu, Policy};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::progress::Progress;
+use gft_report::Progress;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output, prompts};
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::prompts::{self, PromptArgs};
 use crate::rows::{self, InputRow};
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output};
+use gft_report::Progress;
 
 const EXAMPLE: &str = r#"{"input_ids": [1, 2, 3]} or {"prompt": "1+1=", "completion": "2"}"#;
 

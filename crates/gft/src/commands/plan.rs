@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use gft_report::Progress;
 use gft_train::plan;
 
 use super::train::{SettingFlags, check_model};
@@ -23,7 +24,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let resolved = args.settings.resolve(args.config.as_ref())?;
     check_model(&resolved)?;
-    let plan = plan(&resolved)?;
+    let mut reading = Progress::new("reading rows", false);
+    let plan = plan(&resolved, &mut |done, total| reading.count(done, total))?;
+    drop(reading);
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| Failure::Run(error.to_string()))?;
         println!("{text}");

@@ -1,8 +1,7 @@
 //! `gft train`: a run from a configuration file and flags.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use clap::{Arg, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
 use gft_model::Cpu;
@@ -10,6 +9,7 @@ use gft_train::config::{KEYS, Resolved, load};
 use gft_train::{Begin, Console, train};
 
 use crate::failure::Failure;
+use crate::interrupt::stop_flag;
 use crate::model_path;
 
 /// Arguments of `gft train`.
@@ -106,8 +106,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(None) => Begin::Resume,
         Some(Some(path)) => Begin::At(path),
     };
-    let stop = stop_flag().map_err(|error| Failure::Run(format!("cannot listen to signals: {error}")))?;
-    let mut console = Console::new(std::io::stderr(), args.quiet, resolved.stages.len());
+    let stop = stop_flag()?;
+    let mut console = Console::new(std::io::stderr(), args.quiet);
     let wants_to_stop = || stop.load(Ordering::Relaxed);
     let finished = train(&Cpu::new(), &resolved, &begin, &mut console, &wants_to_stop);
     match finished {
@@ -133,16 +133,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
 pub fn check_model(resolved: &Resolved) -> Result<(), Failure> {
     let first = resolved.stages.first().and_then(|stage| stage.settings.model_name_or_path.as_ref());
     first.map_or(Ok(()), |path| model_path::open(Path::new(path)).map(|_| ()))
-}
-
-/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once with 130.
-fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 /// Used by tests of the table: every flag names a setting.

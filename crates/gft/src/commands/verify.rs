@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::rows::{self, InputRow};
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
+use gft_report::Progress;
 
 const EXAMPLE: &str = r#"{"gold": "1/2", "prediction": "0.5"}"#;
 /// Rows that are verified before any of them is written.

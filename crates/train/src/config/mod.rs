@@ -6,6 +6,7 @@
 mod file;
 mod method;
 mod presets;
+mod report_to;
 mod resolve;
 mod settings;
 mod value;
@@ -13,6 +14,7 @@ mod value;
 pub use file::{ConfigFile, Values, find_key};
 pub use method::{build_method, build_objective};
 pub(crate) use method::{composition, uses_groups, uses_rewards};
+pub(crate) use report_to::{ReportTo, report_to};
 pub(crate) use resolve::decides;
 pub use resolve::{Origin, Resolved, Stage, flag_values, load, resolve};
 pub use settings::{KEYS, RUN_KEYS, Settings};

@@ -274,10 +274,16 @@ settings! {
     ["Logging, evaluation, checkpoints"]
     /// Steps between lines on the console; metrics.jsonl has every step.
     logging_steps: u64 = 10;
+    /// Where numbers go beside metrics.jsonl: tensorboard or none.
+    report_to: Vec<String> = vec!["tensorboard".into()], "trainer.logger";
     /// Steps between files of completions; 0 for none.
     completions_steps: u64 = 10, "log_completions_steps";
     /// Write each token's id, log-probability and coefficient into those files, for `gft report`.
     completions_tokens: bool = true;
+    /// Show completions on the console as often as they are written.
+    log_completions: bool = false;
+    /// Completions shown at a time; absent: those of one group.
+    num_completions_to_print: Option<usize> = None;
     /// Steps between evaluations; 0: only at the end.
     eval_steps: u64 = 0, "trainer.test_freq";
     /// Evaluate before the first step.
@@ -303,6 +309,7 @@ pub const RUN_KEYS: &[&str] = &[
     "seed",
     "stop_after_steps",
     "logging_steps",
+    "report_to",
     "save_steps",
     "save_total_limit",
 ];

@@ -32,7 +32,7 @@ pub fn stage(model: &Path, method: &str, flags: &[(&str, &str)]) -> Trainer<Cpu>
     let folder = ModelFolder::open(model).unwrap();
     let policy = folder.load(Cpu::new()).unwrap();
     let encoder = encoder(model, settings, policy.architecture()).unwrap();
-    let plan = StagePlan::new(settings, encoder).unwrap();
+    let plan = StagePlan::new(settings, encoder, &mut |_, _| {}).unwrap();
     let optimizer = AdamW::new(&policy, plan.adamw());
     let reference = plan.needs_reference().then(|| folder.load(Cpu::new()).unwrap());
     plan.trainer(policy, optimizer, reference, GuardHistory::default(), 0).unwrap().0

@@ -3,7 +3,7 @@
 use gft_eval::{Record, Result, RunOptions, Store, Watch};
 
 use crate::interrupt;
-use crate::progress::Progress;
+use gft_report::Progress;
 
 /// Listens to an evaluation.
 pub struct Watcher<'a> {

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::Progress;
 use crate::sampling::Settings;
 
 use crate::terminal::Verbosity;
+use gft_report::Progress;
 
 /// A prompt.
 pub struct Input {

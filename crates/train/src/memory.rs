@@ -1,0 +1,105 @@
+//! Memory: the peak that a run is predicted to reach, by part, and the one that the process has reached.
+//!
+//! The prediction counts the buffers that exist at the same time. `bench/plan_memory.py` holds it against measured peaks.
+
+use gft_model::architecture::Architecture;
+use gft_model::layout::Layout;
+
+use crate::setup::StagePlan;
+
+/// Bytes of one number.
+const F32: u64 = 4;
+/// Program, libraries and the small buffers of a pass: what a run of a model of 100 kB takes.
+const PROGRAM: u64 = 30_000_000;
+/// Bytes that a byte of a file of rows takes as parsed JSON with its texts.
+const PER_DATA_BYTE: u64 = 3;
+
+/// The parts of a stage's predicted peak in bytes.
+pub(crate) fn memory_of(planned: &StagePlan, arch: &Architecture) -> Vec<(String, u64)> {
+    let parameters = Layout::new(arch).len as u64;
+    let mut parts = vec![
+        ("program and data".to_owned(), PROGRAM + PER_DATA_BYTE * data_bytes(planned)),
+        ("weights".to_owned(), F32 * parameters),
+        ("gradients".to_owned(), F32 * parameters),
+        ("optimizer moments".to_owned(), 2 * F32 * parameters),
+    ];
+    if planned.needs_reference() {
+        parts.push(("reference weights".to_owned(), F32 * parameters));
+    }
+    parts.push(("activations of the update".to_owned(), update_bytes(planned, arch)));
+    // Sampling and the update take turns, but the allocator keeps most of what sampling has given back.
+    let rollout = rollout_bytes(planned, arch);
+    if rollout > 0 {
+        parts.push(("arranged weights and cache of sampling".to_owned(), rollout));
+    }
+    parts
+}
+
+fn data_bytes(planned: &StagePlan) -> u64 {
+    let settings = &planned.settings;
+    let paths = settings.dataset_name.iter().chain(&settings.eval_dataset);
+    paths.filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum()
+}
+
+/// Tokens of the largest pass: as many as `tokens_per_pass` allows and the update has, but at least the longest row.
+fn tokens_of_a_pass(planned: &StagePlan) -> u64 {
+    let settings = &planned.settings;
+    let survey = planned.rows.survey();
+    let own = planned.composition.own as u64;
+    let longest_own = if own > 0 { settings.max_completion_length.unwrap_or(512) } else { 0 };
+    let row = survey.longest_prompt + survey.longest_demonstration.max(longest_own);
+    let rows = survey.usable.max(1);
+    let group = (survey.prompt_tokens + survey.demonstration_tokens) / rows + own * longest_own as u64;
+    let update = group * planned.prompts_per_step.div_ceil(planned.updates_per_batch) as u64;
+    update.min(settings.tokens_per_pass as u64).max(row as u64)
+}
+
+/// Forward and backward pass: per token and layer the input, the projections, the attention's output, the residual in
+/// the middle, gate and up; then what one layer and the head's chunk of logits need while they are computed.
+fn update_bytes(planned: &StagePlan, arch: &Architecture) -> u64 {
+    let tokens = tokens_of_a_pass(planned);
+    let (hidden, ffn) = (arch.hidden as u64, arch.ffn as u64);
+    let projections = arch.qkv_width() as u64 * if arch.qk_norm { 2 } else { 1 };
+    let kept = 2 * hidden + projections + (arch.attention_width() + arch.heads + 2) as u64 + 2 * ffn;
+    let layers = arch.layers as u64;
+    let layers = if planned.settings.gradient_checkpointing { layers * hidden + kept } else { layers * kept };
+    // The gradient of a layer's output, the SwiGLU's output and its gradient, a normed input.
+    let working = 2 * hidden + 2 * ffn;
+    // Inputs of the head and their gradients.
+    let head = 4 * hidden;
+    F32 * (tokens * (layers + working + head) + chunk_of_logits(arch))
+}
+
+/// The head's logits exist for one chunk of rows: 2^21 numbers, but 256 rows at least.
+fn chunk_of_logits(arch: &Architecture) -> u64 {
+    (1 << 21).max(256 * arch.vocab as u64)
+}
+
+/// Sampling: the matrices arranged a second time, the keys and values of the sequences that run together, their logits.
+fn rollout_bytes(planned: &StagePlan, arch: &Architecture) -> u64 {
+    let settings = &planned.settings;
+    let evaluated = planned
+        .eval
+        .as_ref()
+        .map_or(0, |rows| (rows.len() as usize).min(settings.eval_rows) * settings.num_generations_eval);
+    let drawn = (planned.prompts_per_step * planned.composition.own).max(evaluated);
+    if drawn == 0 {
+        return 0;
+    }
+    let matrices = arch.hidden * (arch.qkv_width() + arch.attention_width()) + 3 * arch.hidden * arch.ffn;
+    let arranged = (matrices * arch.layers + arch.vocab * arch.hidden) as u64;
+    let sequences = settings.generation_batch_size.min(drawn) as u64;
+    let length =
+        (planned.rows.survey().longest_prompt + settings.max_completion_length.unwrap_or(512)) as u64;
+    let cache = 2 * (arch.layers * arch.kv_heads * arch.head_dim) as u64 * sequences * length;
+    // On the device and as a copy that is drawn from.
+    let logits = 2 * sequences * arch.vocab as u64;
+    F32 * (arranged + cache + logits)
+}
+
+/// Largest resident memory of this process so far, in bytes; `None` where the system does not say (`/proc` of Linux).
+pub fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
