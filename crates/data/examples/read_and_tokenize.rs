@@ -56,6 +56,7 @@ fn median(seconds: &mut [f64]) -> f64 {
 /// The most memory that this process ever held, from the system's own count.
 fn peak_rss_bytes() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    let line =
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
