@@ -23,13 +23,11 @@ impl PromptText {
         messages: Vec<Message>,
         bos: Option<u32>,
     ) -> Result<Self> {
-        let encoded = tokenizer.encode_with_offsets(&text)?;
-        let last_special = encoded.ids.iter().rposition(|&id| tokenizer.is_special(id)).unwrap_or(0);
-        let mut seam = (encoded.bytes.get(last_special).map_or(0, |bytes| bytes.start), last_special);
-        if tokenizer.encode(&text[seam.0..])? != encoded.ids[seam.1..] {
+        let mut ids = tokenizer.encode(&text)?;
+        let mut seam = last_special(tokenizer, &text, &ids).unwrap_or((0, 0));
+        if seam != (0, 0) && tokenizer.encode(&text[seam.0..])? != ids[seam.1..] {
             seam = (0, 0);
         }
-        let mut ids = encoded.ids;
         if let Some(bos) = bos.filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);
             seam.1 += 1;
@@ -64,4 +62,12 @@ impl PromptText {
         }
         Ok((alone, true))
     }
+}
+
+/// Byte and token of the last special token of a text. Found by its spelling and not by offsets, which cost as much as
+/// the tokenization itself; the caller checks that the place can be cut.
+fn last_special(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> Option<(usize, usize)> {
+    let at = ids.iter().rposition(|&id| tokenizer.is_special(id))?;
+    let spelling = tokenizer.decode(&ids[at..=at], false).ok()?;
+    Some((text.rfind(spelling.as_str())?, at))
 }

@@ -48,8 +48,9 @@ impl Seek for Source {
     }
 }
 
-/// Lines on their way to being looked at: so many are in memory at once.
-const BATCH: usize = 8192;
+/// Lines on their way to being looked at: at most so many are in memory at once, and no more once they have so many bytes.
+const BATCH_LINES: usize = 8192;
+const BATCH_BYTES: usize = 32 << 20;
 
 /// A line with its number, from 1.
 pub(super) type Line = (u64, Vec<u8>);
@@ -83,6 +84,7 @@ impl LineStore {
     /// Passes all lines in batches and remembers where those lie for which `judge` answers true.
     pub fn scan(&mut self, mut judge: impl FnMut(&[Line]) -> Result<Vec<bool>>) -> Result<()> {
         let (mut kept, mut spans, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+        let mut waiting = 0;
         let mut flush = |spans: &mut Vec<Span>, lines: &mut Vec<Line>| -> Result<()> {
             let good = judge(lines)?;
             kept.extend(spans.drain(..).zip(good).filter(|(_, good)| *good).map(|(span, _)| span));
@@ -92,7 +94,9 @@ impl LineStore {
         self.each(|span, bytes| {
             lines.push((span.line, bytes.to_vec()));
             spans.push(span);
-            if lines.len() == BATCH {
+            waiting += bytes.len();
+            if lines.len() == BATCH_LINES || waiting >= BATCH_BYTES {
+                waiting = 0;
                 flush(&mut spans, &mut lines)?;
             }
             Ok(true)
