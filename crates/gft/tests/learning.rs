@@ -86,8 +86,12 @@ fn accuracy_rises_by_each_method_and_seed() {
         ]
         .concat(),
     );
-    let runs =
-        [("sft", "1e-3", "40"), ("gft-paper", "5e-4", "40"), ("gft-stable", "5e-4", "40"), ("grpo", "5e-4", "50")];
+    let runs = [
+        ("sft", "1e-3", "40"),
+        ("gft-paper", "5e-4", "40"),
+        ("gft-stable", "5e-4", "40"),
+        ("grpo", "5e-4", "50"),
+    ];
     for (method, lr, steps) in runs {
         for seed in ["1", "2", "3"] {
             let run = root.join(format!("{method}-{seed}"));

@@ -69,13 +69,7 @@ impl Log {
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub fn completions(
-        &mut self,
-        run: &Path,
-        step: u64,
-        report: &StepReport,
-        tokens: bool,
-    ) -> Result<()> {
+    pub fn completions(&mut self, run: &Path, step: u64, report: &StepReport, tokens: bool) -> Result<()> {
         write_completions(run, report, tokens)?;
         let Some(events) = &mut self.events else { return Ok(()) };
         let head = ["Prompt", "Source", "Reward", "Advantage", "Completion"].map(str::to_owned).to_vec();

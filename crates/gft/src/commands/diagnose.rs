@@ -13,9 +13,9 @@ use gft_model::{Cpu, Policy};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use gft_report::Progress;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output, prompts};
+use gft_report::Progress;
 
 /// Arguments of `gft diagnose`.
 #[derive(ClapArgs)]
