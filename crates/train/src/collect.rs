@@ -74,7 +74,7 @@ impl<D: Device> Trainer<D> {
             found.visited += missing;
             sample(&self.policy, self.rows.encoder(), &self.own_options(step), &mut groups, stop)?;
             let graded = self.grade(&groups, &mut found);
-            let mut rewards = graded.map_err(|error| Error::RewardFailed { step: step + 1, error })?;
+            let mut rewards = graded.map_err(|error| Error::RewardFailed { step, error })?;
             self.reject_experts(&mut groups, &mut rewards);
             self.keep(step, groups, rewards, &mut found)?;
         }

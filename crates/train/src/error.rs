@@ -80,9 +80,9 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] gft_model::ModelError),
     /// Numbers that the objective refuses.
-    #[error("step {step}: {error}")]
+    #[error("step {}: {error}", step + 1)]
     Objective {
-        /// The step.
+        /// The step, from 0.
         step: u64,
         /// What it refuses.
         error: gft_objective::Error,
@@ -92,10 +92,11 @@ pub enum Error {
     Reward(#[from] gft_reward::Error),
     /// A reward that fails while the run goes on.
     #[error(
-        "step {step}: {error} -> mend the reward and resume, or let it fail on more with max_reward_error_frac"
+        "step {}: {error} -> mend the reward and resume, or let it fail on more with max_reward_error_frac",
+        step + 1
     )]
     RewardFailed {
-        /// The step, which was not taken.
+        /// The step, from 0, which was not taken.
         step: u64,
         /// Which reward, how often, and why.
         error: gft_reward::Error,
