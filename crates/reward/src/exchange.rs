@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gft_data::Prompt;
+pub(crate) use gft_remote::quoted;
 use serde_json::{Map, Value};
 
 use crate::{Candidate, Score};
@@ -94,14 +95,6 @@ fn metrics(value: Option<&Value>) -> Option<BTreeMap<String, f64>> {
         }
         Some(_) => None,
     }
-}
-
-/// The beginning of what was said, for messages.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
-    const MOST: usize = 160;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MOST)]).into_owned();
-    let short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if short.len() < bytes.len() { format!("`{short} ...`") } else { format!("`{short}`") }
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
 //! A reward from a server in OpenRLHF's shape: `{"query", "prompts", "labels"}` in, `{"rewards", ...}` out.
 
 use std::collections::BTreeMap;
-use std::thread;
 use std::time::Duration;
 
+use gft_remote::{Client, Kind, Retry, Trouble, quoted};
 use serde_json::{Value, json};
-use ureq::Agent;
 
-use crate::exchange::{number, quoted};
+use crate::exchange::number;
 use crate::{Candidate, Error, Judged, Reward, Score};
 
-/// Larger answers are not read.
-const MAX_ANSWER: u64 = 64 << 20;
-/// Wait after the first failed try; it doubles.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait between tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Waits between the tries of a request.
+const RETRY: Retry = Retry {
+    tries: 1,
+    first_wait: Duration::from_millis(100),
+    longest_wait: Duration::from_secs(5),
+    longest_retry_after: Duration::from_secs(60),
+};
 
 /// How a server is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpSettings {
-    /// Address, `http://...`.
+    /// Address, `http://...` or `https://...`.
     pub url: String,
     /// Time for one request, from connecting to the end of the answer.
     pub timeout: Duration,
@@ -41,14 +41,7 @@ impl HttpSettings {
 pub struct HttpReward {
     name: String,
     settings: HttpSettings,
-    agent: Agent,
-}
-
-/// Why a try brought nothing.
-struct Trouble {
-    why: String,
-    slow: bool,
-    again: bool,
+    client: Client,
 }
 
 /// The answers of one request.
@@ -58,17 +51,17 @@ impl HttpReward {
     /// The reward; nothing is sent before the first batch.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an address without `http://` (there is no TLS: use a proxy on this machine), and for a
-    /// limit, number of tries or batch that is zero.
+    /// [`Error::Setting`] for something else than an address of HTTP or HTTPS, and for a limit, number of tries or batch that is
+    /// zero.
     pub fn new(name: impl Into<String>, settings: HttpSettings) -> Result<Self, Error> {
         let name = name.into();
         let wrong = |setting, problem: &str| {
             Err(Error::Setting { name: name.clone(), setting, problem: problem.to_owned() })
         };
-        if !settings.url.starts_with("http://") || settings.url.parse::<ureq::http::Uri>().is_err() {
-            let problem = format!("must be an address http://host:port/path, not `{}`", settings.url);
-            return wrong("url", &problem);
-        }
+        let client = match Client::new(&settings.url, settings.timeout) {
+            Ok(client) => client,
+            Err(problem) => return wrong("url", &problem),
+        };
         let zero = [
             ("timeout", settings.timeout.is_zero()),
             ("tries", settings.tries == 0),
@@ -77,54 +70,26 @@ impl HttpReward {
         if let Some((setting, _)) = zero.into_iter().find(|(_, zero)| *zero) {
             return wrong(setting, "must be above 0");
         }
-        let config = Agent::config_builder()
-            .timeout_global(Some(settings.timeout))
-            .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        Ok(Self { name, settings, agent: config.into() })
+        Ok(Self { name, settings, client })
     }
 
     /// One request, tried up to `tries` times.
     fn answers(&self, candidates: &[Candidate<'_>], tries: usize) -> Result<Answers, Trouble> {
         let body = question(candidates);
-        let mut wait = FIRST_WAIT;
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            match self.attempt(&body, candidates.len()) {
-                Err(trouble) if trouble.again && tried < tries => {
-                    thread::sleep(wait);
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                Err(trouble) if tried > 1 => {
-                    let why = format!("{} (tried {tried} times)", trouble.why);
-                    return Err(Trouble { why, ..trouble });
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn attempt(&self, body: &[u8], expected: usize) -> Result<Answers, Trouble> {
-        let failed = |error: ureq::Error| match error {
-            ureq::Error::Timeout(_) => Trouble {
-                why: format!("no answer within {:?}", self.settings.timeout),
-                slow: true,
-                again: true,
-            },
-            other => Trouble { why: other.to_string(), slow: false, again: true },
+        let retry = Retry { tries, ..RETRY };
+        let tried = retry.run(0, &|| false, &|_, _| {}, || self.client.post(&body));
+        let times = tried.overcome.len() + 1;
+        let failed = |trouble: Trouble| match times {
+            1 => trouble,
+            _ => Trouble { why: format!("{} (tried {times} times)", trouble.why), ..trouble },
         };
-        let request = self.agent.post(&self.settings.url).header("content-type", "application/json");
-        let mut response = request.send(body).map_err(failed)?;
-        let status = response.status();
-        let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)?;
-        let refused = |why: String, again| Trouble { why, slow: false, again };
-        if !status.is_success() {
-            let again = status.is_server_error() || status.as_u16() == 429;
-            return Err(refused(format!("status {status}: {}", quoted(&text)), again));
-        }
-        read(&text, expected).map_err(|what| refused(format!("{what}: {}", quoted(&text)), false))
+        let reply = tried.result.map_err(failed)?;
+        // An answer that makes no sense is the server's last word: asking again would bring it again.
+        read(&reply.body, candidates.len()).map_err(|what| Trouble {
+            why: format!("{what}: {}", quoted(&reply.body)),
+            kind: Kind::Refused(200),
+            retry_after: None,
+        })
     }
 }
 
@@ -199,9 +164,10 @@ impl Reward for HttpReward {
                 }
                 Err(trouble) => {
                     // A server that is not there is not waited for as long with every request of a batch.
-                    tries = if trouble.again { 1 } else { tries };
+                    tries = if trouble.again() { 1 } else { tries };
                     let why = said(&trouble.why);
-                    let score = if trouble.slow { Score::TimedOut } else { Score::Failed(why.clone()) };
+                    let score =
+                        if trouble.kind == Kind::Slow { Score::TimedOut } else { Score::Failed(why.clone()) };
                     judged.failure.get_or_insert(why);
                     chunk.iter().for_each(|_| judged.push(score.clone(), BTreeMap::new()));
                 }
@@ -235,8 +201,9 @@ mod tests {
             HttpReward::new("remote", settings)
         };
         assert!(make(|_| {}).is_ok());
-        assert!(make(|s| s.url = "https://example.org".into()).is_err());
+        assert!(make(|s| s.url = "https://example.org/get_reward".into()).is_ok());
         assert!(make(|s| s.url = "http://a b".into()).is_err());
+        assert!(make(|s| s.url = "example.org".into()).is_err());
         assert!(make(|s| s.tries = 0).is_err());
         assert!(make(|s| s.batch = 0).is_err());
         assert!(make(|s| s.timeout = Duration::ZERO).is_err());

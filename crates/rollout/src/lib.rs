@@ -7,6 +7,7 @@
 mod demonstrations;
 mod group;
 mod own;
+pub mod teacher;
 
 pub use demonstrations::{Demonstrations, LongDemonstrations, Lost, demonstrations};
 pub use group::{Composition, Ended, Group, Rollout};

@@ -1,0 +1,294 @@
+//! Teachers behind endpoints that answer, are slow, die, or talk nonsense: each prompt ends complete or as a counted drop,
+//! and nothing that was answered is asked again.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gft_data::Message;
+use gft_remote::Retry;
+use gft_rollout::teacher::{
+    AskEnded, Bound, Budget, Cache, Endpoint, EndpointSettings, Price, Question, Sampling, Tally,
+    TeacherError, ask,
+};
+use serde_json::{Value, json};
+
+/// What the server does with a request.
+enum Reply {
+    /// Answers with a status, headers and a body.
+    Say(u16, &'static str, String),
+    /// Promises more than it sends, then closes.
+    Half,
+    /// Reads and closes.
+    Die,
+    /// Reads and says nothing.
+    Hang,
+}
+
+/// A server whose reply depends on the request and on how often its prompt was asked before; returns its address and the
+/// requests.
+fn serve(reply: impl Fn(&Value, usize) -> Reply + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (requests, counts, reply) =
+        (Arc::clone(&seen), Arc::new(Mutex::new(HashMap::new())), Arc::new(reply));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (requests, counts, reply) = (Arc::clone(&requests), Arc::clone(&counts), Arc::clone(&reply));
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let body = read(&mut stream);
+                let times = {
+                    let mut counts = counts.lock().unwrap();
+                    let times: &mut usize = counts.entry(prompt(&body)).or_default();
+                    *times += 1;
+                    *times - 1
+                };
+                requests.lock().unwrap().push(body.clone());
+                match reply(&body, times) {
+                    Reply::Say(status, headers, text) => {
+                        let length = text.len();
+                        let head = format!(
+                            "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n"
+                        );
+                        let _ = stream.write_all((head + &text).as_bytes());
+                    }
+                    Reply::Half => {
+                        let _ = stream
+                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"choices\": [");
+                    }
+                    Reply::Die => {}
+                    Reply::Hang => thread::sleep(Duration::from_secs(30)),
+                }
+            });
+        }
+    });
+    (url, seen)
+}
+
+fn read(stream: &mut TcpStream) -> Value {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn prompt(body: &Value) -> String {
+    body["messages"][0]["content"].as_str().unwrap().to_owned()
+}
+
+/// An answer with as many choices as were asked for.
+fn good(body: &Value) -> Reply {
+    let n = body["n"].as_u64().unwrap_or(1);
+    let choice =
+        |k| json!({"message": {"content": format!("{} {k}", prompt(body))}, "finish_reason": "stop"});
+    let usage = json!({"prompt_tokens": 2, "completion_tokens": 3 * n});
+    Reply::Say(
+        200,
+        "",
+        json!({"choices": (0..n).map(choice).collect::<Vec<_>>(), "usage": usage}).to_string(),
+    )
+}
+
+fn endpoint(url: &str, change: impl Fn(&mut EndpointSettings)) -> Endpoint {
+    let mut settings = EndpointSettings {
+        base_url: url.into(),
+        model: "m".into(),
+        api_key: None,
+        concurrency: 4,
+        requests_per_minute: None,
+        timeout: Duration::from_secs(10),
+        retry: Retry {
+            tries: 3,
+            first_wait: Duration::from_millis(2),
+            longest_wait: Duration::from_millis(4),
+            longest_retry_after: Duration::from_secs(5),
+        },
+        give_up_after: 100,
+        price: Price::default(),
+    };
+    change(&mut settings);
+    Endpoint::new(settings).unwrap()
+}
+
+fn question(url: &str, index: u64) -> Question {
+    let sampling =
+        Sampling { temperature: Some(0.5), top_p: None, max_tokens: 5, seed: Some(7), stop: vec![] };
+    let messages = vec![Message::user(&format!("p{index}"))];
+    Question { place: url.into(), model: "m".into(), messages, sampling }
+}
+
+type Asked = Result<(Tally, AskEnded), TeacherError>;
+
+fn run_with(endpoint: &Endpoint, url: &str, folder: &Path, n: usize, prompts: u64, budget: &Budget) -> Asked {
+    let cache = Cache::open(folder).unwrap();
+    let ask_of = |index| Ok(Some(question(url, index)));
+    ask(endpoint, &cache, budget, n, prompts, ask_of, &mut |_| {}, &|| false)
+}
+
+fn run(endpoint: &Endpoint, url: &str, folder: &Path, n: usize, prompts: u64) -> Asked {
+    run_with(endpoint, url, folder, n, prompts, &Budget::new(Bound::default()))
+}
+
+/// T21. Every kind of trouble once or for ever, by the prompt's number.
+#[test]
+fn hostile_servers_cost_prompts_and_never_the_run() {
+    let (url, seen) = serve(|body, times| {
+        let number: usize = prompt(body)[1..].parse().unwrap();
+        if number % 2 == 0 && times > 0 {
+            return good(body);
+        }
+        match number / 2 {
+            0 => Reply::Say(500, "", "oops".into()),
+            1 => Reply::Say(429, "retry-after: 0.01\r\n", "slow down".into()),
+            2 => Reply::Half,
+            3 => Reply::Die,
+            4 => Reply::Say(200, "", "{\"choices\": [{".into()),
+            5 => Reply::Say(200, "", "{\"id\": 1}".into()),
+            6 => Reply::Say(200, "", "{\"choices\": []}".into()),
+            7 => Reply::Say(503, "retry-after: 3600\r\n", "closed".into()),
+            _ => Reply::Hang,
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = endpoint(&url, |settings| settings.timeout = Duration::from_millis(500));
+    let (tally, ended) = run(&endpoint, &url, folder.path(), 2, 18).unwrap();
+    assert_eq!(ended, AskEnded::Whole);
+    // Even numbers recover at the second try, but nobody waits for an hour.
+    assert_eq!((tally.prompts, tally.complete, tally.failed), (18, 8, 10), "{:?}", tally.failures);
+    assert_eq!((tally.answered, tally.cached), (16, 0));
+    for kind in ["busy (429, 5xx)", "broken or senseless answer", "too slow"] {
+        assert!(tally.troubles.get(kind).is_some_and(|&count| count > 0), "{kind}: {:?}", tally.troubles);
+    }
+    // Again: what was answered is not asked, what failed is.
+    seen.lock().unwrap().clear();
+    let (tally, _) = run(&endpoint, &url, folder.path(), 2, 18).unwrap();
+    assert_eq!((tally.cached, tally.complete, tally.failed), (16, 9, 9));
+    let asked: Vec<String> = seen.lock().unwrap().iter().map(prompt).collect();
+    assert!((0..14).step_by(2).all(|number| !asked.contains(&format!("p{number}"))), "{asked:?}");
+}
+
+#[test]
+fn stopped_in_the_middle_and_resumed_without_asking_twice() {
+    let (url, seen) = serve(|body, _| good(body));
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, budget) = (Cache::open(folder.path()).unwrap(), Budget::new(Bound::default()));
+    let endpoint = endpoint(&url, |_| {});
+    let asked = AtomicUsize::new(0);
+    let ask_of = |index| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(question(&url, index)))
+    };
+    let stop = || asked.load(Ordering::SeqCst) > 12;
+    let error = ask(&endpoint, &cache, &budget, 2, 40, ask_of, &mut |_| {}, &stop).unwrap_err();
+    assert!(matches!(error, TeacherError::Interrupted));
+    let before = seen.lock().unwrap().len();
+    assert!((8..40).contains(&before), "{before}");
+    let (tally, _) = run(&endpoint, &url, folder.path(), 2, 40).unwrap();
+    assert_eq!((tally.complete, tally.cached + tally.answered), (40, 80));
+    let prompts: Vec<String> = seen.lock().unwrap().iter().map(prompt).collect();
+    assert_eq!(prompts.len(), 40, "each prompt once over both runs");
+    // More samples later add to the first ones.
+    let (tally, _) = run(&endpoint, &url, folder.path(), 3, 40).unwrap();
+    assert_eq!((tally.cached, tally.answered), (80, 40));
+    assert_eq!(seen.lock().unwrap().last().unwrap()["seed"], 9);
+}
+
+#[test]
+fn a_server_that_gives_one_answer_is_asked_for_one() {
+    for refuses in [true, false] {
+        let (url, seen) = serve(move |body, _| match body.get("n") {
+            Some(_) if refuses => Reply::Say(422, "", "n is not supported".into()),
+            _ => {
+                let mut one = body.clone();
+                one.as_object_mut().unwrap().remove("n");
+                good(&one)
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = endpoint(&url, |settings| settings.concurrency = 1);
+        let (tally, _) = run(&endpoint, &url, folder.path(), 3, 2).unwrap();
+        assert_eq!((tally.complete, tally.answered), (2, 6));
+        assert!(endpoint.one_by_one());
+        let with_n = seen.lock().unwrap().iter().filter(|body| body.get("n").is_some()).count();
+        assert_eq!(with_n, 1, "it is tried once");
+        let seeds: Vec<u64> =
+            seen.lock().unwrap().iter().rev().take(3).map(|body| body["seed"].as_u64().unwrap()).collect();
+        assert_eq!(seeds, [9, 8, 7], "each sample its own seed");
+    }
+}
+
+#[test]
+fn newer_models_name_the_limit_otherwise() {
+    let (url, _) = serve(|body, _| match body.get("max_tokens") {
+        Some(_) => Reply::Say(400, "", "Use 'max_completion_tokens' instead.".into()),
+        None => good(body),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&endpoint(&url, |_| {}), &url, folder.path(), 2, 3).unwrap().0.complete, 3);
+}
+
+#[test]
+fn the_cost_bound_is_kept_and_said() {
+    let (url, seen) = serve(|body, _| good(body));
+    let folder = tempfile::tempdir().unwrap();
+    let budget = Budget::new(Bound { tokens: Some(200), money: None });
+    let (tally, ended) = run_with(&endpoint(&url, |_| {}), &url, folder.path(), 2, 50, &budget).unwrap();
+    assert_eq!(ended, AskEnded::Bounded);
+    let usage = budget.spent().usage;
+    assert_eq!(usage.prompt_tokens + usage.completion_tokens, 8 * tally.complete);
+    assert!(tally.complete > 5 && 8 * tally.complete <= 200, "{tally:?}");
+    assert_eq!(seen.lock().unwrap().len() as u64, tally.complete);
+}
+
+#[test]
+fn a_wrong_key_and_a_dead_server_end_the_asking() {
+    let (url, seen) = serve(|_, _| Reply::Say(401, "", "bad key".into()));
+    let folder = tempfile::tempdir().unwrap();
+    let error = run(&endpoint(&url, |_| {}), &url, folder.path(), 1, 100).unwrap_err().to_string();
+    assert!(error.contains("refuses requests") && error.contains("bad key"), "{error}");
+    assert!(seen.lock().unwrap().len() <= 4);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
+    let gone = endpoint(&dead, |settings| settings.give_up_after = 5);
+    let error = run(&gone, &dead, folder.path(), 1, 1000).unwrap_err();
+    assert!(matches!(error, TeacherError::Gone { failed: 5, .. }), "{error}");
+}
+
+/// Four workers, and one word of the server holds all of them. 300 ms, because a wait may be longer and never shorter.
+#[test]
+fn retry_after_is_for_everybody() {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let clock = Arc::clone(&times);
+    let (url, _) = serve(move |body, _| {
+        let mut times = clock.lock().unwrap();
+        times.push(Instant::now());
+        if times.len() == 1 { Reply::Say(429, "retry-after: 0.3\r\n", String::new()) } else { good(body) }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = endpoint(&url, |settings| settings.concurrency = 1);
+    run(&endpoint, &url, folder.path(), 1, 3).unwrap();
+    let times = times.lock().unwrap();
+    assert_eq!(times.len(), 4);
+    assert!(times[1] - times[0] >= Duration::from_millis(300));
+}
