@@ -154,7 +154,7 @@ fn run(endpoint: &Endpoint, url: &str, folder: &Path, n: usize, prompts: u64) ->
 fn hostile_servers_cost_prompts_and_never_the_run() {
     let (url, seen) = serve(|body, times| {
         let number: usize = prompt(body)[1..].parse().unwrap();
-        if number % 2 == 0 && times > 0 {
+        if number.is_multiple_of(2) && times > 0 {
             return good(body);
         }
         match number / 2 {
