@@ -66,7 +66,6 @@ fn mistakes_are_named_with_what_to_do() {
             &["2 reward weights", "1 rewards"],
         ),
         ("reward_funcs = [\"nowhere.py:score\"]", &[], 3, &["nowhere.py", "no such file"]),
-        ("reward_funcs = [\"https://127.0.0.1/a\"]", &[], 2, &["http://", "https://127.0.0.1/a"]),
         ("max_reward_error_frac = 10", &[], 2, &["max_reward_error_frac = 10", "0 to 1"]),
         ("reward_time_limit = 0", &[], 2, &["reward_time_limit", "above 0"]),
         ("max_length = 100000", &[], 2, &["max_length = 100000", "1024"]),

@@ -183,7 +183,6 @@ mod tests {
             (&["verifier", "accuracy_reward"], "twice"),
             (&["cmd:"], "without a program"),
             (&["nowhere.py:score"], "nowhere.py"),
-            (&["https://127.0.0.1/a"], "http://"),
             (&[], "empty"),
         ] {
             let message = names(specs).unwrap_err().to_string();
