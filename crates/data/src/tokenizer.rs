@@ -5,6 +5,7 @@
 
 mod stream;
 mod train;
+mod word_level;
 mod write;
 
 use crate::{DataError, Result};
@@ -16,6 +17,7 @@ use tokenizers::AddedToken;
 
 pub use stream::TextStream;
 pub use train::train_bpe;
+pub use word_level::word_level;
 pub use write::write_tokenizer_folder;
 
 /// The special tokens by role, as strings.

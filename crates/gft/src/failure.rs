@@ -122,3 +122,13 @@ impl From<gft_train::Error> for Failure {
         }
     }
 }
+
+impl From<gft_world::Error> for Failure {
+    fn from(error: gft_world::Error) -> Self {
+        match error {
+            gft_world::Error::Data(error) => error.into(),
+            gft_world::Error::Model(error) => error.into(),
+            gft_world::Error::Write { .. } => Self::Run(error.to_string()),
+        }
+    }
+}

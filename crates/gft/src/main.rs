@@ -39,6 +39,8 @@ enum Command {
     Eval(commands::eval::Args),
     /// Complete prompts: one from the command line, or rows of JSON.
     Generate(commands::generate::Args),
+    /// Write a folder to begin with: the demo's data, base model and recipes.
+    Init(commands::init::Args),
     /// Make a new model folder: random weights, and a tokenizer trained on your text.
     InitModel(commands::init_model::Args),
     /// Log-probability of every token of given rows.
@@ -81,6 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
+        Command::Init(args) => commands::init::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),
         Command::Report(args) => commands::report::run(args),

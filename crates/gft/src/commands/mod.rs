@@ -5,6 +5,7 @@ pub mod chat;
 pub mod diagnose;
 pub mod eval;
 pub mod generate;
+pub mod init;
 pub mod init_model;
 pub mod logprobs;
 pub mod objective;
