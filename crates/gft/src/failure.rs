@@ -132,3 +132,19 @@ impl From<gft_world::Error> for Failure {
         }
     }
 }
+
+impl From<gft_study::Error> for Failure {
+    fn from(error: gft_study::Error) -> Self {
+        use gft_study::Error;
+        match error {
+            Error::Data(error) => error.into(),
+            Error::Model(error) => error.into(),
+            Error::Eval(error) => error.into(),
+            Error::Train(error) => error.into(),
+            Error::Config(error) => error.into(),
+            Error::Interrupted => Self::Interrupted,
+            Error::File { .. } => Self::Data(error.to_string()),
+            Error::Io { .. } => Self::Run(error.to_string()),
+        }
+    }
+}

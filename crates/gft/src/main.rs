@@ -33,6 +33,10 @@ enum Command {
     Bench(commands::bench::Args),
     /// Talk to a model.
     Chat(commands::chat::Args),
+    /// See in two minutes what SFT and GFT do to a small model: accuracy, forgetting, entropy, distance.
+    Demo(commands::demo::Args),
+    /// Look at this machine: processor, memory, disk, terminal, optional parts.
+    Doctor(commands::doctor::Args),
     /// Measure what SFT on your data does to your model: weights, gradients, rewards, diversity.
     Diagnose(commands::diagnose::Args),
     /// Evaluate a model on benchmarks and data files, alone or against another.
@@ -49,6 +53,8 @@ enum Command {
     Report(commands::report::Args),
     /// Write several runs as one HTML page, laid over each other.
     Compare(commands::report::CompareArgs),
+    /// Run a table of experiments on the demo's world, and write their tables.
+    Study(commands::study::Args),
     /// Train a model: SFT, DFT, GFT, GRPO and their relatives.
     Train(commands::train::Args),
     /// Print what a training run would do: every setting and where it comes from, the batch, steps, memory, disk.
@@ -80,6 +86,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
         Command::Chat(args) => commands::chat::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
@@ -88,6 +96,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logprobs(args) => commands::logprobs::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Compare(args) => commands::report::run_compare(args),
+        Command::Study(args) => commands::study::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Objective(args) => commands::objective::run(args),

@@ -1,4 +1,4 @@
-//! The base model: its shape, and its start from random weights.
+//! The base model: its shape, its start from random weights, and the trained weights that come with the tool.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,7 @@ use gft_model::device::cpu::CpuBuffer;
 use gft_model::folder::SaveOptions;
 use gft_model::init::{NewModel, SpecialIds, random_weights};
 use gft_model::{Cpu, ModelFolder, Policy};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::words::tokenizer;
@@ -35,6 +36,24 @@ fn shape(vocab: usize, special: SpecialIds) -> NewModel {
     }
 }
 
+/// The trained weights: what `recipes/demo/pretrain.toml` leaves, f32.
+const WEIGHTS: &[u8] = include_bytes!("../base/model.safetensors");
+
+/// Writes the base model: the trained weights, the tokenizer, the configuration.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_base(folder: &Path) -> Result<()> {
+    start(folder, 0)?;
+    let path = folder.join("model.safetensors");
+    fs::write(&path, WEIGHTS).map_err(Error::write(&path))
+}
+
+/// SHA-256 of the trained weights' file.
+pub fn base_sha256() -> String {
+    Sha256::digest(WEIGHTS).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes the model folder that pretraining starts from: random weights of `seed`, and the tokenizer.
 ///
 /// # Errors
@@ -46,7 +65,7 @@ pub fn start(folder: &Path, seed: u64) -> Result<()> {
     let new = shape(tokenizer.vocab_size(), special);
     let config = new.config();
     let architecture = Architecture::from_config(&config, &folder.join("config.json"))?;
-    let weights = CpuBuffer::owned(random_weights(&architecture, seed));
+    let weights = CpuBuffer::owned(&random_weights(&architecture, seed));
     let policy = Policy::new(Cpu::new(), architecture, weights)?;
     let options = SaveOptions { dtype: Some(new.dtype), ..SaveOptions::default() };
     ModelFolder::from_config(folder, format!("{config:#}\n"))?.save(&policy, folder, &options)?;

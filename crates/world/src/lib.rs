@@ -17,7 +17,7 @@ mod totals;
 mod words;
 
 pub use family::Family;
-pub use base::start;
+pub use base::{base_sha256, start, write_base};
 pub use error::{Error, Result};
 pub use mixture::{Noise, Split, Target, held_out, pretraining, target};
 pub use style::Style;

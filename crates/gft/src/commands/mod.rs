@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod chat;
 pub mod diagnose;
+pub mod demo;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod init;
@@ -11,5 +13,6 @@ pub mod logprobs;
 pub mod objective;
 pub mod plan;
 pub mod report;
+pub mod study;
 pub mod train;
 pub mod verify;
