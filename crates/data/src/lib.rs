@@ -30,7 +30,9 @@ pub use read::{
 pub use row::{Completion, Message, Prompt, Row};
 pub use stops::StopStrings;
 pub use template::{ChatTemplate, Date, Marked, RenderOptions};
-pub use tokenizer::{Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, word_level, write_tokenizer_folder};
+pub use tokenizer::{
+    Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, word_level, write_tokenizer_folder,
+};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, DataError>;

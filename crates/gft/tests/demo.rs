@@ -33,8 +33,10 @@ fn the_recipe_of_the_base_learns_in_its_first_steps() {
     let recipe = recipe("demo/pretrain.toml").display().to_string();
     in_folder(root.path(), &["train", &recipe, "--max-steps", "20", "--eval-rows", "2"]);
     let text = std::fs::read_to_string(root.path().join("runs/demo-base/metrics.jsonl")).unwrap();
-    let losses: Vec<f64> =
-        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64()).collect();
+    let losses: Vec<f64> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64())
+        .collect();
     assert_eq!(losses.len(), 40);
     // Random weights: ln 126 = 4.84 within the spread of small logits. The run that made the committed base was at
     // 2.9 after 40 steps of warm-up.
@@ -48,11 +50,20 @@ fn the_demo_measures_five_models_and_says_what_to_do_next() {
     let small = ["demo", "--rows", "64", "--problems", "8", "--samples", "2", "--max-steps", "2"];
     let output = in_folder(root.path(), &small);
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["base", "SFT, half wrong", "GFT, half wrong", "KL/token", "GFT against SFT", "gft chat --model demo/runs/gft"] {
+    for part in [
+        "base",
+        "SFT, half wrong",
+        "GFT, half wrong",
+        "KL/token",
+        "GFT against SFT",
+        "gft chat --model demo/runs/gft",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     // Again, as JSON: the same numbers from the same seeds.
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(root.path().join("demo/report.json")).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(root.path().join("demo/report.json")).unwrap())
+            .unwrap();
     let again = json(&in_folder(root.path(), &[&small[..], &["--json"]].concat()));
     assert_eq!(again.as_array().unwrap().len(), 5);
     for (line, before) in again.as_array().unwrap().iter().zip(report.as_array().unwrap()) {
@@ -61,7 +72,10 @@ fn the_demo_measures_five_models_and_says_what_to_do_next() {
     // The base is its own distance to itself, and two steps have moved the others.
     assert_eq!(again[0]["measured"]["kl"].as_f64().unwrap(), 0.0);
     assert!(again[1]["measured"]["kl"].as_f64().unwrap() > 0.0);
-    in_folder(root.path(), &["generate", "--model", "demo/runs/gft", "--prompt", "sort 9 3 5", "--max-new-tokens", "8"]);
+    in_folder(
+        root.path(),
+        &["generate", "--model", "demo/runs/gft", "--prompt", "sort 9 3 5", "--max-new-tokens", "8"],
+    );
 }
 
 #[test]
@@ -99,12 +113,14 @@ grid = { learning_rate = [0.001, 0.003] }
 fn the_doctor_looks_at_eight_things_and_faults_fail() {
     let root = tempfile::tempdir().unwrap();
     let findings = json(&in_folder(root.path(), &["doctor", "--json"]));
-    let checks: Vec<&str> = findings.as_array().unwrap().iter().map(|f| f["check"].as_str().unwrap()).collect();
+    let checks: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|f| f["check"].as_str().unwrap()).collect();
     assert_eq!(checks, ["processor", "cores", "memory", "disk", "terminal", "colour", "python3", "gpu"]);
     for finding in findings.as_array().unwrap() {
         assert_eq!(finding.get("mend").is_some(), finding["state"] != "fine", "{finding}");
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_gft")).args(["doctor", "/no/such/folder"]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_gft")).args(["doctor", "/no/such/folder"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("FAULT    disk"));
 }

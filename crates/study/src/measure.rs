@@ -129,7 +129,9 @@ impl Probe {
         let summary = Summary::of(&target, &Bootstrap::default());
         let held_out = Summary::of(&others, &Bootstrap::default());
         let of = |found: Option<Estimate>, what: &str| {
-            found.map(Interval::from).ok_or_else(|| Error::file(folder, format!("no {what} could be measured")))
+            found
+                .map(Interval::from)
+                .ok_or_else(|| Error::file(folder, format!("no {what} could be measured")))
         };
         let mean = |found: Option<Estimate>, what: &str| of(found, what).map(|found| found.mean);
         Ok(Measured {

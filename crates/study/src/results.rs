@@ -74,7 +74,8 @@ impl Results {
     /// A file that cannot be written.
     pub fn push(&mut self, outcome: Outcome) -> Result<()> {
         let failed = Error::io(&self.path, "write");
-        let line = serde_json::to_string(&outcome).map_err(|error| Error::file(&self.path, error.to_string()))?;
+        let line =
+            serde_json::to_string(&outcome).map_err(|error| Error::file(&self.path, error.to_string()))?;
         let file = OpenOptions::new().create(true).append(true).open(&self.path);
         file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).map_err(failed)?;
         self.outcomes.push(outcome);

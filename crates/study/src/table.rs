@@ -110,7 +110,8 @@ impl Table {
             chosen = chosen.iter().flat_map(with).collect();
         }
         let shared = self.settings.iter().chain(&experiment.settings);
-        let shared: BTreeMap<String, String> = shared.map(|(name, value)| (name.clone(), flag(value))).collect();
+        let shared: BTreeMap<String, String> =
+            shared.map(|(name, value)| (name.clone(), flag(value))).collect();
         chosen
             .into_iter()
             .map(|chosen| {
@@ -158,7 +159,10 @@ mod tests {
         assert_eq!(jobs.len(), 10);
         assert!(jobs[..5].iter().all(|job| job.seed == 0));
         assert_eq!(jobs[1].chosen["learning_rate"], "0.0001");
-        assert_eq!((jobs[1].settings["num_train_epochs"].as_str(), jobs[4].settings["train_batch_size"].as_str()), ("2", "16"));
+        assert_eq!(
+            (jobs[1].settings["num_train_epochs"].as_str(), jobs[4].settings["train_batch_size"].as_str()),
+            ("2", "16")
+        );
         let keys: std::collections::BTreeSet<String> = jobs.iter().map(Job::key).collect();
         assert_eq!(keys.len(), 10);
     }

@@ -109,7 +109,11 @@ fn sort(dice: &mut Dice, error: f64) -> Solved {
         let at = dice.between(0, count as i64 - 2) as usize;
         sorted.swap(at, at + 1);
     }
-    Solved { prompt: format!("sort {}", spaced(&given)), solution: format!("#### {}", chain(&sorted)), answer }
+    Solved {
+        prompt: format!("sort {}", spaced(&given)),
+        solution: format!("#### {}", chain(&sorted)),
+        answer,
+    }
 }
 
 fn extreme(dice: &mut Dice, error: f64) -> Solved {

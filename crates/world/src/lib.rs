@@ -16,9 +16,9 @@ mod style;
 mod totals;
 mod words;
 
-pub use family::Family;
 pub use base::{base_sha256, start, write_base};
 pub use error::{Error, Result};
+pub use family::Family;
 pub use mixture::{Noise, Split, Target, held_out, pretraining, target};
 pub use style::Style;
 pub use totals::Totals;

@@ -55,7 +55,9 @@ impl Style {
             text.push_str(&match self {
                 Style::Direct => String::new(),
                 Style::Run => format!("{day} {after} "),
-                Style::Equations => format!("{day} {before} {} {size} = {after} ; ", if up { "+" } else { "-" }),
+                Style::Equations => {
+                    format!("{day} {before} {} {size} = {after} ; ", if up { "+" } else { "-" })
+                }
                 Style::Words if up => format!("{day} adding {size} gives {after} "),
                 Style::Words => format!("{day} taking {size} leaves {after} "),
                 Style::Expert => format!("t {day} {} {size} now {after} | ", if up { "up" } else { "down" }),

@@ -77,7 +77,8 @@ impl Totals {
         let right = steps[place].after;
         let off = slipped(dice, right) - right;
         // The error moves every later total; where that leaves the numbers that exist, it goes the other way.
-        let fits = |off: i64| steps[place..].iter().all(|step| crate::words::NUMBERS.contains(&(step.after + off)));
+        let fits =
+            |off: i64| steps[place..].iter().all(|step| crate::words::NUMBERS.contains(&(step.after + off)));
         let off = [off, -off, off.signum(), -off.signum()].into_iter().find(|off| fits(*off)).unwrap_or(1);
         for (at, step) in steps.iter_mut().enumerate().skip(place) {
             step.before += if at > place { off } else { 0 };

@@ -10,9 +10,10 @@ pub(crate) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "s
 pub(crate) const NUMBERS: std::ops::RangeInclusive<i64> = 0..=60;
 /// All other words: prompts, styles, other families.
 const OTHERS: [&str; 44] = [
-    "has", "gets", "loses", "how", "many", "?", "####", ".", "+", "-", "=", ";", "begin", "with", "adding", "gives",
-    "taking", "leaves", "so", "let", "t", "be", "|", "up", "down", "now", "hence", "what", "is", "times", "solve", "x",
-    "sort", "largest", "smallest", "of", "then", "<", "(", ")", ",", "keep", "and", "the",
+    "has", "gets", "loses", "how", "many", "?", "####", ".", "+", "-", "=", ";", "begin", "with", "adding",
+    "gives", "taking", "leaves", "so", "let", "t", "be", "|", "up", "down", "now", "hence", "what", "is",
+    "times", "solve", "x", "sort", "largest", "smallest", "of", "then", "<", "(", ")", ",", "keep", "and",
+    "the",
 ];
 
 /// Every word, the numbers first.

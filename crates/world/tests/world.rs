@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use gft_verify::{ExtractOptions, Policy, extract, verify};
-use gft_world::{Noise, Split, Style, Target, base_sha256, held_out, pretraining, target, tokenizer, write_base};
+use gft_world::{
+    Noise, Split, Style, Target, base_sha256, held_out, pretraining, target, tokenizer, write_base,
+};
 
 fn right(text: &str, gold: &str) -> bool {
     let found = extract(text, &ExtractOptions::default()).unwrap_or_else(|| panic!("no answer in {text:?}"));
@@ -71,7 +73,11 @@ fn other_families_are_solved_and_a_wrong_order_is_wrong() {
 #[test]
 fn every_word_is_a_token_and_comes_back() {
     let tokenizer = tokenizer().unwrap();
-    let groups = target(Target { noise: Noise { experts: 0.5, teachers: 0.5 }, ..Target::new(0) }, Split::Train, 0..300);
+    let groups = target(
+        Target { noise: Noise { experts: 0.5, teachers: 0.5 }, ..Target::new(0) },
+        Split::Train,
+        0..300,
+    );
     let rows = pretraining(0, 0..1500).chain(groups).chain(held_out(0, Split::Test, 0..300));
     for row in rows {
         let texts = row.expert.iter().chain(&row.teachers).map(|completion| completion.content.clone());
@@ -100,7 +106,13 @@ fn the_base_is_the_one_that_the_documents_name() {
     assert_eq!(base_sha256(), "03db20e8c183d8602f251a293cc6aa2812c2302c1be6a505adfe521464147a7e");
     let folder = tempfile::tempdir().unwrap();
     write_base(folder.path()).unwrap();
-    let files = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    let files = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
     for file in files {
         assert!(folder.path().join(file).is_file(), "{file}");
     }

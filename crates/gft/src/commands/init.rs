@@ -128,7 +128,8 @@ pub fn write_demo(out: &Path, world: &World) -> Result<(), Failure> {
     }
     for (name, recipe) in RECIPES {
         let path = out.join(name);
-        fs::write(&path, recipe.replace("demo/", &format!("{}/", out.display()))).map_err(cannot_write(&path))?;
+        fs::write(&path, recipe.replace("demo/", &format!("{}/", out.display())))
+            .map_err(cannot_write(&path))?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 pub mod bench;
 pub mod chat;
-pub mod diagnose;
 pub mod demo;
+pub mod diagnose;
 pub mod doctor;
 pub mod eval;
 pub mod generate;

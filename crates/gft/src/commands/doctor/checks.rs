@@ -14,16 +14,7 @@ const DISK: f64 = 20.0;
 
 /// Every check, in the order in which they are printed.
 pub fn all(folder: &Path) -> Vec<Finding> {
-    vec![
-        processor(),
-        cores(),
-        memory(),
-        disk(folder),
-        terminal_lines(),
-        colour(),
-        python(),
-        gpu(),
-    ]
+    vec![processor(), cores(), memory(), disk(folder), terminal_lines(), colour(), python(), gpu()]
 }
 
 fn fine(check: &'static str, found: impl Into<String>) -> Finding {
@@ -39,7 +30,8 @@ fn processor() -> Finding {
     use std::arch::is_x86_feature_detected as has;
     // The two levels that the engine is compiled for besides the portable one.
     let avx2 = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2");
-    let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+    let avx512 =
+        has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
     match (avx512, avx2) {
         (true, true) => fine("processor", "x86-64 with AVX-512"),
         (_, true) => fine("processor", "x86-64 with AVX2 and FMA"),
@@ -95,7 +87,8 @@ fn memory_kib() -> Option<(f64, f64)> {
     };
     let (available, total) = (value("MemAvailable:")?, value("MemTotal:")?);
     let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let limit = limit.and_then(|text| text.trim().parse::<f64>().ok()).map_or(f64::INFINITY, |bytes| bytes / 1024.0);
+    let limit =
+        limit.and_then(|text| text.trim().parse::<f64>().ok()).map_or(f64::INFINITY, |bytes| bytes / 1024.0);
     Some((available.min(limit), total.min(limit)))
 }
 
@@ -160,7 +153,13 @@ fn python() -> Finding {
 
 fn gpu() -> Finding {
     let names = ["libcuda.so.1", "libcuda.so"];
-    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib"];
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/lib/wsl/lib",
+    ];
     let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let folders = std::env::split_paths(&named).chain(folders.iter().map(PathBuf::from));
     let found = folders.flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.exists());
