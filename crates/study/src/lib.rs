@@ -12,5 +12,5 @@ pub use error::{Error, Result};
 pub use measure::{Interval, Measured, Probe, ProbeOptions};
 pub use report::report;
 pub use results::{Outcome, Results};
-pub use run::{Trained, train};
+pub use run::{Heard, Trained, train};
 pub use table::{Experiment, Job, Table};

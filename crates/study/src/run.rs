@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use gft_model::Cpu;
 use gft_train::config::load;
-use gft_train::{Begin, Metrics, StepReport, Watch};
+use gft_train::{Begin, StepEnd, Watch};
 
 use crate::error::{Error, Result};
 
@@ -24,23 +24,35 @@ pub struct Trained {
 
 /// Hears of steps, and of nothing else.
 struct Steps<'a> {
-    heard: &'a mut dyn FnMut(u64, u64),
+    heard: &'a mut dyn FnMut(Heard),
 }
 
 impl Watch<Cpu> for Steps<'_> {
-    fn step(&mut self, metrics: &Metrics, _: &StepReport, total: u64) {
-        (self.heard)(metrics.step, total);
+    fn step(&mut self, step: &StepEnd<'_>) {
+        let metrics = step.metrics;
+        (self.heard)(Heard { step: metrics.step, last: step.last_step, tokens: metrics.num_tokens });
     }
 }
 
-/// Trains as `config` and the settings say. `step` hears of each step and how many there are.
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Steps made.
+    pub step: u64,
+    /// Steps in all.
+    pub last: u64,
+    /// Tokens computed so far.
+    pub tokens: u64,
+}
+
+/// Trains as `config` and the settings say. `step` hears of each step.
 ///
 /// # Errors
 /// Whatever settings, data and disk refuse; [`Error::Interrupted`].
 pub fn train(
     config: Option<&Path>,
     settings: &[(String, String)],
-    step: &mut dyn FnMut(u64, u64),
+    step: &mut dyn FnMut(Heard),
     stop: &dyn Fn() -> bool,
 ) -> Result<Trained> {
     let flags = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -5,15 +5,15 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use gft_study::{Measured, Probe, ProbeOptions, train};
+use gft_study::{Heard, Measured, Probe, ProbeOptions, train};
 use serde::Serialize;
 use serde_json::json;
 
 use super::init::{World, write_demo};
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
+use gft_report::Progress;
 
 /// Arguments of `gft demo`.
 #[derive(ClapArgs)]
@@ -119,8 +119,9 @@ fn fine_tune(args: &Args, recipe: &str, wrong_experts: bool) -> Result<(PathBuf,
     settings.extend(args.max_steps.map(|steps| ("max_steps".to_owned(), steps.to_string())));
     args.verbosity.note(&format!("training {name}"));
     let mut progress = Progress::new("training", args.verbosity.quiet);
-    let mut step = |step: u64, total: u64| {
-        progress.update(step as f64 / total.max(1) as f64, 0, || format!("{name} step {step} of {total}"));
+    let mut step = |at: Heard| {
+        let fraction = at.step as f64 / at.last.max(1) as f64;
+        progress.update(fraction, at.tokens as usize, || format!("{name} step {} of {}", at.step, at.last));
     };
     let config = args.dir.join(format!("{recipe}.toml"));
     let trained = train(Some(&config), &settings, &mut step, &interrupt::asked)?;

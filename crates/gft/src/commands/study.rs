@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use gft_study::{Error, Job, Outcome, Probe, ProbeOptions, Results, Table, report, train};
+use gft_study::{Error, Heard, Job, Outcome, Probe, ProbeOptions, Results, Table, report, train};
 
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
+use gft_report::Progress;
 
 /// Arguments of `gft study`.
 #[derive(ClapArgs)]
@@ -100,8 +100,9 @@ fn one(table: &Table, job: &Job, probe: &Probe, quiet: bool) -> gft_study::Resul
     ];
     settings.extend(job.settings.clone());
     let mut progress = Progress::new("training", quiet);
-    let mut step = |step: u64, total: u64| {
-        progress.update(step as f64 / total.max(1) as f64, 0, || format!("step {step} of {total}"));
+    let mut step = |at: Heard| {
+        let fraction = at.step as f64 / at.last.max(1) as f64;
+        progress.update(fraction, at.tokens as usize, || format!("step {} of {}", at.step, at.last));
     };
     let trained = train(None, &settings, &mut step, &interrupt::asked)?;
     let measured = probe.measure(&trained.folder, &interrupt::asked)?;
