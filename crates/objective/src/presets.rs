@@ -7,7 +7,7 @@ use crate::advantage::{AdvantageConfig, Baseline, Scale, Singleton};
 use crate::method::{KeepGroups, Method, Parts};
 use crate::normaliser::{CountedRows, Normaliser};
 use crate::treatment::{Signal, Signs, Treatment};
-use crate::{Boundary, BySource, Error, Rule};
+use crate::{Boundary, BySource, Error, Rule, Source};
 
 /// The clip of PPO and GRPO: 0.2 on both sides.
 const PPO_CLIP: Rule = Rule::RatioClip { eps_low: 0.2, eps_high: 0.2, dual_clip: None };
@@ -163,14 +163,20 @@ impl Method {
         method
     }
 
-    /// GFT with the clipped ratio on the policy's own rows, DCR with tau 0.7 on demonstrations, and only rows
-    /// with a signal in the denominator. DCR on own rows is not unbiased: token weights break the
-    /// score-function identity. Not a paper's method: this crate's, and its settings may change.
+    /// GFT that learns from positive advantages alone: DCR with tau 0.7 on demonstrations, the clipped ratio on
+    /// the policy's own rows, and only rows with a signal in the denominator. DCR on own rows is not unbiased
+    /// (token weights break the score-function identity), and rows that are pushed down cost more accuracy than
+    /// they teach: `STUDY.md` has the measurements. Not a paper's method: this crate's, and its settings may change.
     pub fn gft_stable() -> Method {
         let mut method = Method::gft_paper();
         method.name = "gft-stable";
-        let rule = Rule::RatioClip { eps_low: 0.2, eps_high: 0.28, dual_clip: Some(3.0) };
-        method.sources.policy = treat(Signal::Group, rule);
+        method.sources.policy =
+            treat(Signal::Group, Rule::RatioClip { eps_low: 0.2, eps_high: 0.28, dual_clip: None });
+        for source in Source::ALL {
+            if let Some(treatment) = &mut method.sources[source] {
+                treatment.signs = Signs::Positive;
+            }
+        }
         method.counted = CountedRows::Active;
         method
     }
@@ -271,7 +277,6 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
 
     #[test]
     fn every_preset_is_valid_and_found_by_its_name() {

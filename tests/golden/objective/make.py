@@ -284,9 +284,9 @@ def method_cases():
     yield method_case("gft-paper", grouped(EVERY_ROW, dcr(0.7), "token-mean", group))
     yield method_case("gft-reference", grouped(EVERY_ROW, dcr(0.1, True), "token-mean", group))
 
-    active = group != 0
-    stable = lambda logp, a: torch.where(own[:, None], clip(0.2, 0.28, 3.0)(logp, a), dcr(0.7)(logp, a))
-    yield method_case("gft-stable", grouped(EVERY_ROW, stable, "token-mean", group, active))
+    stable = lambda logp, a: torch.where(own[:, None], clip(0.2, 0.28)(logp, a), dcr(0.7)(logp, a))
+    positive = group.clamp(min=0.0)
+    yield method_case("gft-stable", grouped(EVERY_ROW, stable, "token-mean", positive, group > 0))
 
     alone = own_advantages()
     yield method_case("grpo", grouped(own, clip(0.2, 0.2), "seq-mean-token-mean", alone))
