@@ -165,8 +165,8 @@ impl Method {
 
     /// GFT that learns from positive advantages alone: DCR with tau 0.7 on demonstrations, the clipped ratio on
     /// the policy's own rows, and only rows with a signal in the denominator. DCR on own rows is not unbiased
-    /// (token weights break the score-function identity), and rows that are pushed down cost more accuracy than
-    /// they teach: `STUDY.md` has the measurements. Not a paper's method: this crate's, and its settings may change.
+    /// (token weights break the score-function identity), and on the small world of `STUDY.md`, where this
+    /// form was chosen, rows that are pushed down cost more accuracy than they teach. Not a paper's method: this crate's, and its settings may change.
     pub fn gft_stable() -> Method {
         let mut method = Method::gft_paper();
         method.name = "gft-stable";
