@@ -15,6 +15,7 @@ mod row;
 mod stops;
 mod template;
 mod tokenizer;
+mod written;
 
 pub use encode::{
     Encode, EncodeOptions, EncodedCompletion, EncodedPrompt, EncodedRow, Encoder, Presentation, Rendering,
@@ -33,6 +34,7 @@ pub use template::{ChatTemplate, Date, Marked, RenderOptions};
 pub use tokenizer::{
     Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, word_level, write_tokenizer_folder,
 };
+pub use written::{CompletionText, Written};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, DataError>;

@@ -115,6 +115,19 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row that has a prompt and nothing else.
+    pub fn of(prompt: Prompt) -> Row {
+        Row {
+            id: String::new(),
+            prompt,
+            solution: None,
+            gold: None,
+            expert: Vec::new(),
+            teachers: Vec::new(),
+            columns: Map::new(),
+        }
+    }
+
     /// The row as this project writes it, to be read back as it is: a text with its completion as `text` or `prompt` and
     /// `completion`, everything else as a group row.
     pub fn to_json(&self) -> Map<String, Value> {

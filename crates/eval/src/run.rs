@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use gft_data::{Encoder, StopStrings, TextStream};
+use gft_data::{CompletionText, Encoder};
 use gft_model::device::Device;
 use gft_model::generate::{self, Completion, Generator, Observer, Options, Request, Sampling};
 use gft_model::random::Stream;
@@ -115,16 +115,10 @@ struct Open<'a, 'r, D: Device> {
     items: &'r [Item<'r>],
     watch: &'r mut dyn Watch,
     /// Texts so far, where there are stop strings to look for.
-    writing: BTreeMap<(usize, usize), Writing<'r>>,
+    writing: BTreeMap<(usize, usize), CompletionText<'r>>,
     ended: BTreeMap<usize, Vec<Ended>>,
     stop: bool,
     failure: Option<Error>,
-}
-
-struct Writing<'a> {
-    stream: TextStream<'a>,
-    stops: StopStrings<'a>,
-    text: String,
 }
 
 struct Ended {
@@ -137,31 +131,16 @@ struct Ended {
 
 impl<D: Device> Open<'_, '_, D> {
     fn write(&mut self, key: (usize, usize), id: u32) -> Result<bool> {
-        let tokenizer = self.run.encoder.tokenizer();
-        // A model may have more rows in its embedding than its tokenizer has tokens.
-        if tokenizer.id_to_token(id).is_none() {
-            return Ok(false);
-        }
-        let stops = &self.run.options.stop;
-        let writing = self.writing.entry(key).or_insert_with(|| Writing {
-            stream: tokenizer.stream(true),
-            stops: StopStrings::new(stops),
-            text: String::new(),
-        });
-        let piece = writing.stream.push(id)?;
-        let text = writing.stops.push(&piece);
-        writing.text.push_str(&text);
-        Ok(writing.stops.found().is_some())
+        let (tokenizer, stops) = (self.run.encoder.tokenizer(), &self.run.options.stop);
+        let text = self.writing.entry(key).or_insert_with(|| CompletionText::new(tokenizer, stops));
+        text.push(id)?;
+        Ok(text.stopped())
     }
 
     fn text(&mut self, completion: &Completion) -> Result<String> {
         let tokenizer = self.run.encoder.tokenizer();
-        if let Some(Writing { stream, mut stops, mut text }) =
-            self.writing.remove(&(completion.request, completion.sample))
-        {
-            text.push_str(&stops.push(&stream.finish()?));
-            text.push_str(&stops.finish());
-            return Ok(text);
+        if let Some(text) = self.writing.remove(&(completion.request, completion.sample)) {
+            return Ok(text.finish()?.text);
         }
         let known: Vec<u32> =
             completion.tokens.iter().copied().filter(|&id| tokenizer.id_to_token(id).is_some()).collect();

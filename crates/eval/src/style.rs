@@ -143,15 +143,7 @@ mod tests {
     use serde_json::Map;
 
     fn row(prompt: Prompt) -> Row {
-        Row {
-            id: "1".into(),
-            prompt,
-            solution: None,
-            gold: None,
-            expert: Vec::new(),
-            teachers: Vec::new(),
-            columns: Map::new(),
-        }
+        Row { id: "1".into(), ..Row::of(prompt) }
     }
 
     fn styled(style: Style) -> Styled {

@@ -18,10 +18,12 @@ mod head;
 pub mod init;
 mod layer;
 pub mod layout;
+mod math;
 pub mod optimizer;
 pub mod policy;
 pub mod random;
 pub mod rope;
+mod vectorized;
 
 pub use architecture::{Architecture, Dtype, Family};
 pub use batch::Batch;

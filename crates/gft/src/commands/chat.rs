@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use gft_data::{Encoder, Message, StopStrings, TextStream};
+use gft_data::{CompletionText, Encoder, Message};
 use gft_model::generate::{Completion, Finish, Generator, Observer, Request};
 use gft_model::random::Stream;
 use gft_model::{Cpu, Policy};
@@ -139,10 +139,7 @@ impl Chat<'_> {
         let stream = Stream::new(self.settings.seed).child(self.turns);
         self.turns += 1;
         let mut speaker = Speaker {
-            encoder: self.encoder,
-            stream: self.encoder.tokenizer().stream(true),
-            stops: StopStrings::new(&self.settings.stop),
-            text: String::new(),
+            text: CompletionText::new(self.encoder.tokenizer(), &self.settings.stop),
             failure: None,
         };
         interrupt::arm();
@@ -162,29 +159,18 @@ fn is_command(line: &str) -> bool {
 
 /// Writes an answer as it comes.
 struct Speaker<'a> {
-    encoder: &'a Encoder,
-    stream: TextStream<'a>,
-    stops: StopStrings<'a>,
-    text: String,
+    text: CompletionText<'a>,
     failure: Option<Failure>,
 }
 
 impl Speaker<'_> {
-    fn say(&mut self, text: &str) {
-        output::text(text);
-        self.text.push_str(text);
-    }
-
     /// The whole answer; why it ended is said where that is not its own end.
     fn end(self, done: &[Completion], stopped: bool) -> Result<String, Failure> {
-        let Speaker { stream, mut stops, mut text, failure, .. } = self;
-        if let Some(failure) = failure {
+        if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let mut rest = stops.push(&stream.finish()?);
-        rest.push_str(&stops.finish());
-        output::text(&format!("{rest}\n"));
-        text.push_str(&rest);
+        let written = self.text.finish()?;
+        output::text(&format!("{}\n", &written.text[written.shown..]));
         let broken = done.iter().flat_map(|completion| &completion.logprobs).any(|x| !x.is_finite());
         if broken {
             return Err(Failure::Run("a log-probability is not finite: the weights are damaged".into()));
@@ -196,19 +182,17 @@ impl Speaker<'_> {
             Some(Finish::Context) => eprintln!("[cut at the model's longest sequence; /reset begins anew]"),
             _ => {}
         }
-        Ok(text)
+        Ok(written.text)
     }
 }
 
 impl Observer for Speaker<'_> {
     fn token(&mut self, _: usize, _: usize, tokens: &[u32]) -> bool {
-        let known = tokens.last().filter(|&&id| self.encoder.tokenizer().id_to_token(id).is_some());
-        let Some(&id) = known else { return interrupt::asked() };
-        match self.stream.push(id) {
-            Ok(piece) => {
-                let text = self.stops.push(&piece);
-                self.say(&text);
-                self.stops.found().is_some() || interrupt::asked()
+        let Some(&id) = tokens.last() else { return interrupt::asked() };
+        match self.text.push(id) {
+            Ok(text) => {
+                output::text(&text.unwrap_or_default());
+                self.text.stopped() || interrupt::asked()
             }
             Err(error) => {
                 self.failure = Some(error.into());

@@ -1,8 +1,8 @@
 //! Drawing a token from logits: penalty, temperature, filters, in the order of transformers' `generate`.
 
-use crate::device::cpu::math;
-use crate::device::cpu::vectorized::vectorized;
 use crate::error::{ModelError, Result};
+use crate::math;
+use crate::vectorized::vectorized;
 
 /// The distribution that tokens are drawn from.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,6 @@ use gft_data::{Encode, Encoder, Message, Prompt, Row};
 use gft_model::Policy;
 use gft_model::device::Device;
 use gft_model::generate::Sampling as Distribution;
-use serde_json::Map;
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Cache, Failed, Question, Tally, TeacherError, Usage};
@@ -29,12 +28,13 @@ pub struct LocalTeacher<'a, D: Device> {
     pub max_batch: usize,
 }
 
-/// What identifies the weights of a folder: its path, and name, size and time of change of its files. Training into the
-/// same folder makes another teacher of it.
+/// What identifies a folder as a teacher: its path, the name, size and time of change of its files, and the parts of the
+/// distribution that no [`Question`] says. Training into the same folder makes another teacher of it, and so does
+/// another template or another way to draw.
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn place(folder: &Path) -> Result<String, TeacherError> {
+pub fn place(folder: &Path, distribution: &Distribution) -> Result<String, TeacherError> {
     let io = |path: &Path| {
         let path = path.to_path_buf();
         move |source| TeacherError::Io { path, action: "read", source }
@@ -44,15 +44,15 @@ pub fn place(folder: &Path) -> Result<String, TeacherError> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let mut hasher = Sha256::new();
-    for file in
-        files.iter().filter(|file| file.extension().is_some_and(|e| e == "safetensors" || e == "json"))
-    {
+    let counts = ["safetensors", "json", "jinja"];
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| counts.iter().any(|c| e == *c))) {
         let about = file.metadata().map_err(io(file))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let changed = changed.unwrap_or_default().as_nanos();
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         hasher.update(format!("{name} {} {changed}\n", about.len()));
     }
+    hasher.update(format!("{distribution:?}"));
     let hash: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{}#{hash}", folder.display()))
 }
@@ -182,13 +182,5 @@ fn as_row(messages: &[Message]) -> Row {
         }
         _ => Prompt::Messages(messages.to_vec()),
     };
-    Row {
-        id: String::new(),
-        prompt,
-        solution: None,
-        gold: None,
-        expert: Vec::new(),
-        teachers: Vec::new(),
-        columns: Map::new(),
-    }
+    Row::of(prompt)
 }

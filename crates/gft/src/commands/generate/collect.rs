@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gft_data::{StopStrings, TextStream, Tokenizer};
+use gft_data::{CompletionText, Tokenizer};
 use gft_model::generate::{Completion, Finish, Observer};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -56,13 +56,6 @@ struct Done {
     stop: Option<String>,
 }
 
-/// The text of a completion that is being drawn.
-struct Writing<'a> {
-    stream: TextStream<'a>,
-    stops: StopStrings<'a>,
-    text: String,
-}
-
 /// Hears of every token, and writes each row when its completions and those of all rows before it have ended.
 pub struct Collector<'a> {
     inputs: &'a [Input],
@@ -71,7 +64,7 @@ pub struct Collector<'a> {
     samples: usize,
     form: Form,
     verbosity: Verbosity,
-    writing: HashMap<(usize, usize), Writing<'a>>,
+    writing: HashMap<(usize, usize), CompletionText<'a>>,
     done: Vec<Vec<Done>>,
     next: usize,
     ended: usize,
@@ -135,25 +128,14 @@ impl<'a> Collector<'a> {
     /// Takes a token into the text; returns whether a stop string ends it.
     fn write(&mut self, key: (usize, usize), id: u32) -> Result<bool, Failure> {
         let Some(tokenizer) = self.tokenizer else { return Ok(false) };
-        if tokenizer.id_to_token(id).is_none() {
-            self.unknown += 1;
-            return Ok(false);
+        let (at_once, stops) = (self.shows_at_once(), &self.settings.stop);
+        let written = self.writing.entry(key).or_insert_with(|| CompletionText::new(tokenizer, stops));
+        match written.push(id)? {
+            None => self.unknown += 1,
+            Some(text) if at_once => output::text(&text),
+            Some(_) => {}
         }
-        let at_once = self.shows_at_once();
-        let stops = &self.settings.stop;
-        let writing = self.writing.entry(key).or_insert_with(|| Writing {
-            stream: tokenizer.stream(true),
-            stops: StopStrings::new(stops),
-            text: String::new(),
-        });
-        let piece = writing.stream.push(id)?;
-        let text = writing.stops.push(&piece);
-        writing.text.push_str(&text);
-        let stopped = writing.stops.found().is_some();
-        if at_once {
-            output::text(&text);
-        }
-        Ok(stopped)
+        Ok(written.stopped())
     }
 
     fn finish(&mut self, completion: &Completion) -> Result<(), Failure> {
@@ -165,17 +147,12 @@ impl<'a> Collector<'a> {
             )));
         }
         let (mut text, mut stop) = (self.tokenizer.map(|_| String::new()), None);
-        if let Some(Writing { stream, mut stops, text: mut written }) =
-            self.writing.remove(&(*request, *sample))
-        {
-            let mut rest = stops.push(&stream.finish()?);
-            stop = stops.found().map(str::to_owned);
-            rest.push_str(&stops.finish());
+        if let Some(written) = self.writing.remove(&(*request, *sample)) {
+            let written = written.finish()?;
             if self.shows_at_once() {
-                output::text(&rest);
+                output::text(&written.text[written.shown..]);
             }
-            written.push_str(&rest);
-            text = Some(written);
+            (text, stop) = (Some(written.text), written.stop);
         }
         self.done[*request].push(Done {
             sample: *sample,

@@ -11,15 +11,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::math;
 use super::plan::{CpuPlan, Tree};
 use super::pool::{CpuBuffer, Pool};
 use super::rows::for_row_blocks;
 use super::shared::SharedSlice;
 use super::team::Team;
 use super::tile::{Tile, padded};
-use super::vectorized::vectorized;
 use crate::device::Heads;
+use crate::math;
+use crate::vectorized::vectorized;
 
 /// Query rows that are worked on together.
 const QUERIES: usize = 48;

@@ -9,8 +9,8 @@ use super::attention::softmax_row;
 use super::shared::SharedSlice;
 use super::team::Team;
 use super::tile::{Tile, padded};
-use super::vectorized::vectorized;
 use crate::device::{Chain, Heads, PAGE, Slot};
+use crate::vectorized::vectorized;
 
 /// Keys and values by pages.
 pub struct PagedCache {

@@ -3,7 +3,6 @@
 mod aligned;
 mod attention;
 mod cache;
-pub(crate) mod math;
 mod matmul;
 mod norm;
 mod packed;
@@ -16,7 +15,6 @@ mod swiglu;
 mod team;
 mod tile;
 mod update;
-pub(crate) mod vectorized;
 mod vocabulary;
 
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::math;
 use super::rows::{column_sums, for_row_blocks};
 use super::team::Team;
-use super::vectorized::vectorized;
 use crate::device::Heads;
+use crate::math;
+use crate::vectorized::vectorized;
 
 #[inline(always)]
 fn inverse_rms(x: &[f32], eps: f32) -> f32 {

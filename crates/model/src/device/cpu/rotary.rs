@@ -2,8 +2,8 @@
 
 use super::rows::for_row_blocks;
 use super::team::Team;
-use super::vectorized::vectorized;
 use crate::device::Heads;
+use crate::vectorized::vectorized;
 
 /// Rotates the queries and keys of each row by its row of the tables; backwards where `inverse`.
 pub fn rotate(team: &Team, cos: &[f32], sin: &[f32], heads: Heads, inverse: bool, qkv: &mut [f32]) {

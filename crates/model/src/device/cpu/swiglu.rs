@@ -1,10 +1,10 @@
 //! SwiGLU (arXiv 2002.05202): `silu(gate) * up`, forward and backward.
 
-use super::math::sigmoid;
 use super::rows::for_row_blocks;
 use super::team::Team;
 use super::tile::LANES;
-use super::vectorized::vectorized;
+use crate::math::sigmoid;
+use crate::vectorized::vectorized;
 
 /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
 pub fn forward(team: &Team, ffn: usize, gate_up: &[f32], act: &mut [f32]) {

@@ -1,8 +1,8 @@
 //! The optimizer's arithmetic: norms in a fixed order, and AdamW in one pass over memory.
 
 use super::team::Team;
-use super::vectorized::vectorized;
 use crate::device::AdamWUpdate;
+use crate::vectorized::vectorized;
 
 /// Elements of one partial sum: a constant, so that the order of additions does not depend on the threads.
 const BLOCK: usize = 1 << 15;

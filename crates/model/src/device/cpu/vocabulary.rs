@@ -5,10 +5,10 @@
 //! `s (1[v = y] - p_v) - h p_v (log p_v + H) + c (p_v - q_v)` for `KL(q || p)`, with
 //! `c p_v (log p_v - log q_v - KL)` in the last place for `KL(p || q)`.
 
-use super::math;
 use super::team::Team;
-use super::vectorized::vectorized;
 use crate::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
+use crate::math;
+use crate::vectorized::vectorized;
 
 struct RowStats {
     lse: f32,

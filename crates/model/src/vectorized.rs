@@ -22,12 +22,12 @@ macro_rules! vectorized {
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
-                match $crate::device::cpu::vectorized::level() {
+                match $crate::vectorized::level() {
                     // SAFETY: `level` found the features on this processor.
-                    $crate::device::cpu::vectorized::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::vectorized::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::device::cpu::vectorized::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::device::cpu::vectorized::Level::Plain => {}
+                    $crate::vectorized::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::vectorized::Level::Plain => {}
                 }
             }
             body($($arg),*)
