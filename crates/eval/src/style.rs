@@ -140,7 +140,6 @@ impl Shot {
 mod tests {
     use super::*;
     use gft_verify::{ExtractOptions, extract};
-    use serde_json::Map;
 
     fn row(prompt: Prompt) -> Row {
         Row { id: "1".into(), ..Row::of(prompt) }

@@ -292,7 +292,8 @@ impl Attention<'_> {
         [dq, dk, dv]
     }
 
-    /// Columns `[column, column + dim)` of a tree's rows of `qkv` times `scale`, each row padded with zeros.
+    /// Columns `[column, column + dim)` of a tree's rows of `qkv` times `scale`, each row with room for whole
+    /// vectors: what stands there meets only columns of results that nobody reads.
     #[inline(always)]
     fn gather(&self, tree: &Tree, column: usize, scale: f32) -> CpuBuffer {
         self.columns_of(self.qkv, self.heads.width(), tree, column, scale)
@@ -305,9 +306,7 @@ impl Attention<'_> {
         let mut block = self.pool.take(tree.len * wide);
         let rows = x[tree.start * width..].chunks_exact(width);
         for (target, row) in block.chunks_exact_mut(wide).zip(rows) {
-            let (head, padding) = target.split_at_mut(dim);
-            head.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
-            padding.fill(0.0);
+            target.iter_mut().zip(&row[column..column + dim]).for_each(|(y, x)| *y = x * scale);
         }
         block
     }

@@ -333,6 +333,23 @@ mod tests {
     }
 
     #[test]
+    fn an_operation_ends_with_its_slowest_member() {
+        let team = Team::new(2);
+        let caller = thread::current().id();
+        for _ in 0..5 {
+            let (both, done) = (std::sync::Barrier::new(2), AtomicUsize::new(0));
+            team.run(2, |_| {
+                both.wait(); // each thread has a task
+                if thread::current().id() != caller {
+                    thread::sleep(std::time::Duration::from_millis(10));
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), 2);
+        }
+    }
+
+    #[test]
     fn members_that_sleep_are_woken() {
         let team = Team::new(2);
         let both = std::sync::Barrier::new(2);
