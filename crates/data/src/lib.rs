@@ -28,7 +28,7 @@ pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
 pub use read::{
     BadRows, ColumnMap, Dataset, Dropped, GoldRule, Layout, ReadOptions, SolutionAsExpert, find_gold,
 };
-pub use row::{Completion, Message, Prompt, Row};
+pub use row::{Completion, Message, POLICY_COMPLETIONS, Prompt, Row};
 pub use stops::StopStrings;
 pub use template::{ChatTemplate, Date, Marked, RenderOptions};
 pub use tokenizer::{

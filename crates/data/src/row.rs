@@ -1,5 +1,6 @@
 //! The row: one prompt, its reference answer, and the completions that came with it.
 
+use crate::{DataError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -86,6 +87,10 @@ pub struct Completion {
     /// The messages of the response where it is more than one assistant message with text (tool calls, reasoning).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
+    /// Whatever else the data set says of it: where it comes from, how it was drawn, why it ended. Nothing here is read by
+    /// training; it is written back as it was read.
+    #[serde(flatten)]
+    pub provenance: Map<String, Value>,
 }
 
 impl Completion {
@@ -94,6 +99,10 @@ impl Completion {
         Self { content: content.into(), ..Self::default() }
     }
 }
+
+/// The column in which group files keep samples of a policy. Training learns from experts and teachers and draws the
+/// policy's completions itself, so to it this is a column like any other.
+pub const POLICY_COMPLETIONS: &str = "policy_completions";
 
 /// One row of a data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +135,27 @@ impl Row {
             teachers: Vec::new(),
             columns: Map::new(),
         }
+    }
+
+    /// The samples of a policy that the row brings in [`POLICY_COMPLETIONS`]; none where there is no such column.
+    ///
+    /// # Errors
+    /// A column that is no list of texts or of objects with `content`.
+    pub fn policy_completions(&self) -> Result<Vec<Completion>> {
+        let wrong = |message: String| DataError::Encode {
+            row: self.id.clone(),
+            message: format!("column {POLICY_COMPLETIONS:?} {message}"),
+        };
+        let list = match self.columns.get(POLICY_COMPLETIONS) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(wrong("must be a list of completions".into())),
+        };
+        let one = |(at, value): (usize, &Value)| match value {
+            Value::String(text) => Ok(Completion::text(text)),
+            value => serde_json::from_value(value.clone()).map_err(|e| wrong(format!("entry {at}: {e}"))),
+        };
+        list.iter().enumerate().map(one).collect()
     }
 
     /// The row as this project writes it, to be read back as it is: a text with its completion as `text` or `prompt` and
@@ -170,8 +200,8 @@ impl Row {
 }
 
 impl Completion {
-    /// Text alone as text, else an object with `content`.
-    fn to_json(&self) -> Value {
+    /// The completion as a row has it: text alone as text, else an object with `content`.
+    pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         let fields =
             [("model", self.model.as_deref().map(Value::from)), ("reward", self.reward.map(Value::from))];
@@ -184,10 +214,13 @@ impl Completion {
                 self.messages.iter().map(|m| Value::Object(m.0.clone())).collect(),
             );
         }
-        if object.is_empty() {
+        if object.is_empty() && self.provenance.is_empty() {
             return Value::from(self.content.as_str());
         }
         object.insert("content".into(), self.content.as_str().into());
+        for (key, value) in &self.provenance {
+            object.entry(key.clone()).or_insert_with(|| value.clone());
+        }
         Value::Object(object)
     }
 }

@@ -395,6 +395,7 @@ fn rows_are_written_as_they_are_read() {
         r#"{"prompt": "p", "completion": " c"}"#,
         r#"{"text": "t"}"#,
         r#"{"prompt": [{"role": "user", "content": "q"}], "expert_completions": [], "solution": "s", "teacher_completions": [{"content": "t", "model": "m", "reward": 0.5}, "u"]}"#,
+        r#"{"prompt": "q", "teacher_completions": [{"content": "t", "seed": 18446744073709551615, "verified": null, "by": {"host": "h"}}], "policy_completions": [{"content": "c"}]}"#,
         r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "r"}]}"#,
         r#"{"problem": "p", "answer": "12"}"#,
     ];
@@ -403,4 +404,16 @@ fn rows_are_written_as_they_are_read() {
         let written = serde_json::to_string(&row.to_json()).unwrap();
         assert_eq!(first(&written), row, "{line}\n{written}");
     }
+}
+
+/// What a completion says of itself is kept, and samples of the policy are nobody's demonstrations.
+#[test]
+fn provenance_is_kept_and_policy_completions_are_a_column() {
+    let row = first(
+        r#"{"prompt": "q", "teacher_completions": [{"model": "m", "content": "t", "seed": 3, "verified": true}], "policy_completions": [{"content": "c"}]}"#,
+    );
+    let teacher = &row.teachers[0];
+    assert_eq!((teacher.model.as_deref(), teacher.reward), (Some("m"), None));
+    assert_eq!(serde_json::to_string(&teacher.provenance).unwrap(), r#"{"seed":3,"verified":true}"#);
+    assert!(row.expert.is_empty() && row.columns.contains_key("policy_completions"));
 }

@@ -7,6 +7,7 @@
 mod drift;
 mod error;
 mod grade;
+pub mod groups;
 pub mod harness;
 mod letters;
 mod record;

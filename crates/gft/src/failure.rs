@@ -17,6 +17,9 @@ pub enum Failure {
     /// A model folder or a data file is not what it must be (3).
     #[error("{0}")]
     Data(String),
+    /// A server is gone, or refuses what it is asked (5).
+    #[error("{0}")]
+    Remote(String),
     /// The user stopped it (130).
     #[error("interrupted")]
     Interrupted,
@@ -39,6 +42,7 @@ impl Failure {
             Self::Run(message) => Self::Run(format!("{place}: {message}")),
             Self::Usage(message) => Self::Usage(format!("{place}: {message}")),
             Self::Data(message) => Self::Data(format!("{place}: {message}")),
+            Self::Remote(message) => Self::Remote(format!("{place}: {message}")),
             Self::Interrupted => Self::Interrupted,
         }
     }
@@ -49,6 +53,7 @@ impl Failure {
             Self::Run(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => 3,
+            Self::Remote(_) => 5,
             Self::Interrupted => 130,
         })
     }
@@ -98,6 +103,25 @@ impl From<gft_diagnose::Error> for Failure {
             Error::Interrupted => Self::Interrupted,
             Error::NoDemonstrations { .. } => Self::Data(error.to_string()),
             Error::Train(_) | Error::Temporary(_) => Self::Run(error.to_string()),
+        }
+    }
+}
+
+impl From<gft_rollout::teacher::TeacherError> for Failure {
+    fn from(error: gft_rollout::teacher::TeacherError) -> Self {
+        use gft_rollout::teacher::TeacherError;
+        match error {
+            TeacherError::Data(error) => error.into(),
+            TeacherError::Rollout(error) => match *error {
+                gft_rollout::Error::Data(error) => error.into(),
+                gft_rollout::Error::Model(error) => error.into(),
+                gft_rollout::Error::Interrupted => Self::Interrupted,
+            },
+            TeacherError::Interrupted => Self::Interrupted,
+            TeacherError::Setting { .. } => Self::Usage(error.to_string()),
+            TeacherError::Damaged { .. } => Self::Data(error.to_string()),
+            TeacherError::Io { .. } => Self::Run(error.to_string()),
+            TeacherError::Refused { .. } | TeacherError::Gone { .. } => Self::Remote(error.to_string()),
         }
     }
 }

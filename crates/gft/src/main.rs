@@ -43,6 +43,9 @@ enum Command {
     Eval(commands::eval::Args),
     /// Complete prompts: one from the command line, or rows of JSON.
     Generate(commands::generate::Args),
+    /// Build groups of expert, teacher and own responses, and look at them.
+    #[command(subcommand)]
+    Group(commands::group::Command),
     /// Write a folder to begin with: the demo's data, base model and recipes.
     Init(commands::init::Args),
     /// Make a new model folder: random weights, and a tokenizer trained on your text.
@@ -91,6 +94,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),
+        Command::Group(command) => commands::group::run(command),
         Command::Init(args) => commands::init::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),

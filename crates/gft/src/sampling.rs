@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 
 /// Arguments about sampling. What is not given comes from the model's `generation_config.json`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Longest answer in tokens [default: generation_config.json, else 256; chat 1024].

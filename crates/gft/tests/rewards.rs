@@ -5,11 +5,9 @@
 
 mod world;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::thread;
 
+use gft_testserver::{Reply, Server};
 use serde_json::Value;
 use world::{gft, gsm8k, gsm8k_model, said, steps};
 
@@ -155,36 +153,6 @@ fn a_server_that_answers_nonsense_or_nothing() {
 
 /// A server that answers every request with a text, or with nothing.
 fn serve(reply: Option<&'static str>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/get_reward", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let mut kept = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            read(&mut stream);
-            match reply {
-                Some(text) => {
-                    let length = text.len();
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-                    let _ = stream.write_all((head + text).as_bytes());
-                }
-                None => kept.push(stream),
-            }
-        }
-    });
-    url
-}
-
-fn read(stream: &mut TcpStream) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut length = 0;
-    let mut line = String::new();
-    while reader.read_line(&mut line).unwrap() > 2 {
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    reader.read_exact(&mut vec![0; length]).unwrap();
+    let reply = reply.map_or(Reply::Hang, |text| Reply::Say(200, "", text.into()));
+    format!("{}/get_reward", Server::in_turn(vec![reply]).url)
 }

@@ -4,79 +4,22 @@
 
 mod external;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use external::{candidate, row, why};
 use gft_data::{Prompt, Row};
 use gft_reward::{Combination, HttpReward, HttpSettings, Judged, OnFailure, Reward, Score};
+use gft_testserver::{Reply, Server, nobody};
 use serde_json::{Value, json};
 
-/// What the server does with a request.
-#[derive(Clone)]
-enum Reply {
-    /// Answers with a status and a body.
-    Say(u16, String),
-    /// Reads and closes the connection.
-    Die,
-    /// Reads and says nothing.
-    Hang,
-}
-
-/// A server that gives its replies in turn, the last one for ever; returns its address and the requests' bodies.
-fn serve(replies: Vec<Reply>) -> (String, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/get_reward", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let requests = Arc::clone(&seen);
-    thread::spawn(move || {
-        let mut kept = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let body = read(&mut stream);
-            let mut requests = requests.lock().unwrap();
-            let reply = replies[requests.len().min(replies.len() - 1)].clone();
-            requests.push(body);
-            drop(requests);
-            match reply {
-                Reply::Say(status, text) => {
-                    let head = format!(
-                        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                        text.len()
-                    );
-                    let _ = stream.write_all((head + &text).as_bytes());
-                }
-                Reply::Die => {}
-                Reply::Hang => kept.push(stream),
-            }
-        }
-    });
-    (url, seen)
-}
-
-fn read(stream: &mut TcpStream) -> Value {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    serde_json::from_slice(&body).unwrap()
+/// A server that gives its replies in turn, the last one for ever; its address too.
+fn serve(replies: Vec<Reply>) -> (String, Server) {
+    let server = Server::in_turn(replies);
+    (format!("{}/get_reward", server.url), server)
 }
 
 fn say(value: Value) -> Reply {
-    Reply::Say(200, value.to_string())
+    Reply::json(&value)
 }
 
 fn sample() -> Row {
@@ -110,30 +53,30 @@ fn batches_in_openrlhfs_shape() {
         json!({"query": ["2+2?4", "2+2?5"], "prompts": ["2+2?", "2+2?"], "labels": ["4", "4"]}),
         json!({"query": ["2+2?6"], "prompts": ["2+2?"], "labels": ["4"]}),
     ];
-    assert_eq!(*seen.lock().unwrap(), expected);
+    assert_eq!(seen.seen(), expected);
 }
 
 #[test]
 fn what_passes_is_tried_again() {
-    let replies = vec![Reply::Die, Reply::Say(503, "busy".into()), say(json!({"rewards": [0.5]}))];
+    let replies = vec![Reply::Die, Reply::Say(503, "", "busy".into()), say(json!({"rewards": [0.5]}))];
     let (url, seen) = serve(replies);
     assert_eq!(judge(&reward(&url, |_| {}), &["4"]).scores, [Score::Value(0.5)]);
-    assert_eq!(seen.lock().unwrap().len(), 3);
+    assert_eq!(seen.seen().len(), 3);
 }
 
 #[test]
 fn tries_are_bounded_and_failures_are_no_zeros() {
-    let (url, seen) = serve(vec![Reply::Say(500, "no memory".into())]);
+    let (url, seen) = serve(vec![Reply::Say(500, "", "no memory".into())]);
     let judged = judge(&reward(&url, |_| {}), &["4", "5"]);
     for score in &judged.scores {
         for part in ["reward remote", "500", "no memory", "tried 3 times"] {
             assert!(why(score).contains(part), "{part}: {}", why(score));
         }
     }
-    assert_eq!(seen.lock().unwrap().len(), 3);
+    assert_eq!(seen.seen().len(), 3);
     // The other requests of a batch are tried once each.
     judge(&reward(&url, |s| s.batch = 1), &["4", "5", "6"]);
-    assert_eq!(seen.lock().unwrap().len(), 3 + 3 + 1 + 1);
+    assert_eq!(seen.seen().len(), 3 + 3 + 1 + 1);
 }
 
 #[test]
@@ -151,25 +94,23 @@ fn a_slow_server_is_a_time_out() {
 #[test]
 fn nonsense_is_a_failure_and_not_asked_for_again() {
     let odd = [
-        (Reply::Say(200, "<html>".into()), "not a JSON object"),
+        (Reply::Say(200, "", "<html>".into()), "not a JSON object"),
         (say(json!({"reward": [1]})), "without a list `rewards`"),
         (say(json!({"rewards": [1, 2]})), "2 rewards for 1 completions"),
-        (Reply::Say(404, "where".into()), "404"),
+        (Reply::Say(404, "", "where".into()), "404"),
         (say(json!({"rewards": ["1"]})), "reward 0 is"),
     ];
     for (reply, message) in odd {
         let (url, seen) = serve(vec![reply]);
         let judged = judge(&reward(&url, |_| {}), &["4"]);
         assert!(why(&judged.scores[0]).contains(message), "{message}: {judged:?}");
-        assert_eq!(seen.lock().unwrap().len(), 1, "{message}");
+        assert_eq!(seen.seen().len(), 1, "{message}");
     }
 }
 
 #[test]
 fn a_server_that_is_not_there() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = nobody();
     let judged = judge(&reward(&url, |s| s.tries = 1), &["4"]);
     assert!(why(&judged.scores[0]).contains(&url), "{judged:?}");
 }

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,95 +15,14 @@ use gft_rollout::teacher::{
     AskEnded, Bound, Budget, Cache, Endpoint, EndpointSettings, Price, Question, Sampling, Tally,
     TeacherError, ask,
 };
-use serde_json::{Value, json};
+use gft_testserver::openai::{self, good, prompt};
+use gft_testserver::{Reply, Server, nobody};
+use serde_json::Value;
 
-/// What the server does with a request.
-enum Reply {
-    /// Answers with a status, headers and a body.
-    Say(u16, &'static str, String),
-    /// Promises more than it sends, then closes.
-    Half,
-    /// Reads and closes.
-    Die,
-    /// Reads and says nothing.
-    Hang,
-}
-
-/// A server whose reply depends on the request and on how often its prompt was asked before; returns its address and the
-/// requests.
-fn serve(reply: impl Fn(&Value, usize) -> Reply + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (requests, counts, reply) =
-        (Arc::clone(&seen), Arc::new(Mutex::new(HashMap::new())), Arc::new(reply));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (requests, counts, reply) = (Arc::clone(&requests), Arc::clone(&counts), Arc::clone(&reply));
-            thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let body = read(&mut stream);
-                let times = {
-                    let mut counts = counts.lock().unwrap();
-                    let times: &mut usize = counts.entry(prompt(&body)).or_default();
-                    *times += 1;
-                    *times - 1
-                };
-                requests.lock().unwrap().push(body.clone());
-                match reply(&body, times) {
-                    Reply::Say(status, headers, text) => {
-                        let length = text.len();
-                        let head = format!(
-                            "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n"
-                        );
-                        let _ = stream.write_all((head + &text).as_bytes());
-                    }
-                    Reply::Half => {
-                        let _ = stream
-                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"choices\": [");
-                    }
-                    Reply::Die => {}
-                    Reply::Hang => thread::sleep(Duration::from_secs(30)),
-                }
-            });
-        }
-    });
-    (url, seen)
-}
-
-fn read(stream: &mut TcpStream) -> Value {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    serde_json::from_slice(&body).unwrap()
-}
-
-fn prompt(body: &Value) -> String {
-    body["messages"][0]["content"].as_str().unwrap().to_owned()
-}
-
-/// An answer with as many choices as were asked for.
-fn good(body: &Value) -> Reply {
-    let n = body["n"].as_u64().unwrap_or(1);
-    let choice =
-        |k| json!({"message": {"content": format!("{} {k}", prompt(body))}, "finish_reason": "stop"});
-    let usage = json!({"prompt_tokens": 2, "completion_tokens": 3 * n});
-    Reply::Say(
-        200,
-        "",
-        json!({"choices": (0..n).map(choice).collect::<Vec<_>>(), "usage": usage}).to_string(),
-    )
+/// A server of teachers, and its address for clients.
+fn serve(reply: impl Fn(&Value, usize) -> Reply + Send + Sync + 'static) -> (String, Server) {
+    let server = openai::server(reply);
+    (format!("{}/v1", server.url), server)
 }
 
 fn endpoint(url: &str, change: impl Fn(&mut EndpointSettings)) -> Endpoint {
@@ -180,10 +96,10 @@ fn hostile_servers_cost_prompts_and_never_the_run() {
         assert!(tally.troubles.get(kind).is_some_and(|&count| count > 0), "{kind}: {:?}", tally.troubles);
     }
     // Again: what was answered is not asked, what failed is.
-    seen.lock().unwrap().clear();
+    seen.forget();
     let (tally, _) = run(&endpoint, &url, folder.path(), 2, 18).unwrap();
     assert_eq!((tally.cached, tally.complete, tally.failed), (16, 9, 9));
-    let asked: Vec<String> = seen.lock().unwrap().iter().map(prompt).collect();
+    let asked: Vec<String> = seen.seen().iter().map(prompt).collect();
     assert!((0..14).step_by(2).all(|number| !asked.contains(&format!("p{number}"))), "{asked:?}");
 }
 
@@ -201,16 +117,16 @@ fn stopped_in_the_middle_and_resumed_without_asking_twice() {
     let stop = || asked.load(Ordering::SeqCst) > 12;
     let error = ask(&endpoint, &cache, &budget, 2, 40, ask_of, &mut |_| {}, &stop).unwrap_err();
     assert!(matches!(error, TeacherError::Interrupted));
-    let before = seen.lock().unwrap().len();
+    let before = seen.seen().len();
     assert!((8..40).contains(&before), "{before}");
     let (tally, _) = run(&endpoint, &url, folder.path(), 2, 40).unwrap();
     assert_eq!((tally.complete, tally.cached + tally.answered), (40, 80));
-    let prompts: Vec<String> = seen.lock().unwrap().iter().map(prompt).collect();
+    let prompts: Vec<String> = seen.seen().iter().map(prompt).collect();
     assert_eq!(prompts.len(), 40, "each prompt once over both runs");
     // More samples later add to the first ones.
     let (tally, _) = run(&endpoint, &url, folder.path(), 3, 40).unwrap();
     assert_eq!((tally.cached, tally.answered), (80, 40));
-    assert_eq!(seen.lock().unwrap().last().unwrap()["seed"], 9);
+    assert_eq!(seen.seen().last().unwrap()["seed"], 9);
 }
 
 #[test]
@@ -229,10 +145,10 @@ fn a_server_that_gives_one_answer_is_asked_for_one() {
         let (tally, _) = run(&endpoint, &url, folder.path(), 3, 2).unwrap();
         assert_eq!((tally.complete, tally.answered), (2, 6));
         assert!(endpoint.one_by_one());
-        let with_n = seen.lock().unwrap().iter().filter(|body| body.get("n").is_some()).count();
+        let with_n = seen.seen().iter().filter(|body| body.get("n").is_some()).count();
         assert_eq!(with_n, 1, "it is tried once");
         let seeds: Vec<u64> =
-            seen.lock().unwrap().iter().rev().take(3).map(|body| body["seed"].as_u64().unwrap()).collect();
+            seen.seen().iter().rev().take(3).map(|body| body["seed"].as_u64().unwrap()).collect();
         assert_eq!(seeds, [9, 8, 7], "each sample its own seed");
     }
 }
@@ -257,7 +173,7 @@ fn the_cost_bound_is_kept_and_said() {
     let usage = budget.spent().usage;
     assert_eq!(usage.prompt_tokens + usage.completion_tokens, 8 * tally.complete);
     assert!(tally.complete > 5 && 8 * tally.complete <= 200, "{tally:?}");
-    assert_eq!(seen.lock().unwrap().len() as u64, tally.complete);
+    assert_eq!(seen.seen().len() as u64, tally.complete);
 }
 
 #[test]
@@ -266,10 +182,8 @@ fn a_wrong_key_and_a_dead_server_end_the_asking() {
     let folder = tempfile::tempdir().unwrap();
     let error = run(&endpoint(&url, |_| {}), &url, folder.path(), 1, 100).unwrap_err().to_string();
     assert!(error.contains("refuses requests") && error.contains("bad key"), "{error}");
-    assert!(seen.lock().unwrap().len() <= 4);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("http://{}/v1", listener.local_addr().unwrap());
-    drop(listener);
+    assert!(seen.seen().len() <= 4);
+    let dead = format!("{}/v1", nobody());
     let gone = endpoint(&dead, |settings| settings.give_up_after = 5);
     let error = run(&gone, &dead, folder.path(), 1, 1000).unwrap_err();
     assert!(matches!(error, TeacherError::Gone { failed: 5, .. }), "{error}");

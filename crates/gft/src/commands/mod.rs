@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod group;
 pub mod init;
 pub mod init_model;
 pub mod logprobs;

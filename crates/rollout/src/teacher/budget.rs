@@ -15,7 +15,8 @@ pub struct Price {
 }
 
 impl Price {
-    fn of(&self, usage: Usage) -> f64 {
+    /// What so many tokens cost.
+    pub fn of(&self, usage: Usage) -> f64 {
         (self.prompt * usage.prompt_tokens as f64 + self.completion * usage.completion_tokens as f64) / 1e6
     }
 }

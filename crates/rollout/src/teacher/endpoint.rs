@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::budget::Budget;
 use super::pace::Pace;
-use super::{Answer, Price, Question, TeacherError, Usage, answer};
+use super::{Answer, Price, Question, TeacherError, answer};
 
 /// How an endpoint is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +121,7 @@ impl Endpoint {
                 return Err(none("interrupted"));
             }
             let n = if self.one_by_one() { 1 } else { n };
-            let reserved = budget.reserve(worst(question, n), self.settings.price, stop);
+            let reserved = budget.reserve(question.at_most(n), self.settings.price, stop);
             let Some(reserved) = reserved else {
                 bounded = true;
                 return Err(none("the cost bound is reached"));
@@ -197,13 +197,4 @@ fn body(question: &Question, first: usize, n: usize, newer_limit: bool) -> Value
         body.insert("stop".into(), json!(sampling.stop));
     }
     Value::Object(body)
-}
-
-/// Tokens that a request costs at most: a token has at least one byte, and a message some of the template's.
-fn worst(question: &Question, n: usize) -> Usage {
-    let bytes: usize = question.messages.iter().map(|message| json!(message).to_string().len() + 16).sum();
-    Usage {
-        prompt_tokens: bytes as u64,
-        completion_tokens: n as u64 * u64::from(question.sampling.max_tokens),
-    }
 }

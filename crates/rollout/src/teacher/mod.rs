@@ -6,20 +6,24 @@
 
 mod answer;
 mod ask;
+mod assemble;
 mod budget;
 mod cache;
 mod endpoint;
 mod local;
 mod pace;
 mod question;
+mod respondent;
 
 pub use answer::{Answer, Usage};
 pub use ask::{Ended as AskEnded, Failed, Tally, ask};
+pub use assemble::{Assembled, Counts, Keep, Panel};
 pub use budget::{Bound, Budget, Price, Spent};
 pub use cache::Cache;
 pub use endpoint::{Endpoint, EndpointSettings};
 pub use local::{LocalTeacher, draw, place};
 pub use question::{Framing, Key, Question, Sampling};
+pub use respondent::{Census, Respondent};
 
 /// What stops the asking as a whole.
 #[derive(Debug, thiserror::Error)]

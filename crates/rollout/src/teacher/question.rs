@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::Usage;
+
 /// How a teacher draws its answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -65,6 +67,16 @@ impl Question {
         // Keys of objects stand in the order written above: the text is the same in every run.
         let hash = Sha256::digest(self.describe(k).to_string().as_bytes());
         Key(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Tokens that a request for `n` answers costs at most: a token has at least one byte, and a message some of the
+    /// template's.
+    pub fn at_most(&self, n: usize) -> Usage {
+        let bytes: usize = self.messages.iter().map(|message| json!(message).to_string().len() + 16).sum();
+        Usage {
+            prompt_tokens: bytes as u64,
+            completion_tokens: n as u64 * u64::from(self.sampling.max_tokens),
+        }
     }
 }
 
