@@ -23,6 +23,8 @@ cd "$work"
 
 "$gft" init-model tiny --text "$rows" --hidden 64 --layers 2 --heads 4 --kv-heads 2 --ffn 128 --vocab-size 600 \
     --max-positions 512 --family qwen2 --chat-template chatml -q
+# The server draws only where the model's own configuration says that it samples, whatever temperature is asked for.
+sed -i 's/{/{\n  "do_sample": true,/' tiny/generation_config.json
 TRANSFORMERS_OFFLINE=1 "$transformers" serve --port "$port" --device cpu "$work/tiny" >server.log 2>&1 &
 server=$!
 for _ in $(seq 300); do
@@ -57,4 +59,6 @@ cp groups.jsonl before.jsonl
 cmp groups.jsonl before.jsonl && echo 'the same, byte for byte'
 echo '--- statistics'
 "$gft" group stats groups.jsonl --examples 0
+echo "requests that the server saw: $(grep -c POST server.log) (one by hand, 40 answers, and what the killed build lost)"
+[ "$(grep -c POST server.log)" -le 43 ]
 [ "$(wc -l <groups.jsonl)" = 20 ]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this crate is for tests, which may panic")]
 
 pub mod openai;
+mod tls;
+
+pub use tls::Authority;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -59,8 +62,12 @@ impl Server {
         let (seen, reply) = (Arc::clone(&server.seen), Arc::new(reply));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, reply) = (Arc::clone(&seen), Arc::clone(&reply));
-                thread::spawn(move || serve(stream.unwrap(), &seen, &*reply));
+                let (seen, reply, accept) = (Arc::clone(&seen), Arc::clone(&reply), Arc::clone(&accept));
+                thread::spawn(move || {
+                    if let Some(mut stream) = accept(stream.unwrap()) {
+                        serve(&mut *stream, &seen, &*reply);
+                    }
+                });
             }
         });
         server
@@ -88,9 +95,14 @@ pub fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Value>>, reply: &dyn Fn(&Request) -> Reply) {
+/// A connection, encrypted or not.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn serve(stream: &mut dyn Stream, seen: &Mutex<Vec<Value>>, reply: &dyn Fn(&Request) -> Reply) {
     // A client that was killed may leave a connection without a request.
-    let Some((head, body)) = read(&mut stream) else { return };
+    let Some((head, body)) = read(stream) else { return };
     let number = {
         let mut seen = seen.lock().unwrap();
         seen.push(body.clone());
@@ -112,7 +124,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Value>>, reply: &dyn Fn(&Reques
     }
 }
 
-fn read(stream: &mut TcpStream) -> Option<(String, Value)> {
+fn read(stream: &mut dyn Stream) -> Option<(String, Value)> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
     loop {

@@ -17,20 +17,20 @@ fn stats(lines: &[&str]) -> GroupStats {
 fn sources_signals_and_rejected_experts() {
     let found = stats(&[
         // Mixed; the two wrong answers of b are one, which the file calls right.
-        r##"{"prompt": "p", "answer": "7", "expert_completions": ["#### 7"], "teacher_completions": [
+        r#####"{"prompt": "p", "answer": "7", "expert_completions": ["#### 7"], "teacher_completions": [
             {"content": "#### 8", "model": "b", "verified": true}, {"content": "so #### 8.0", "model": "b", "reward": 0.0},
-            {"content": "\\boxed{7}", "model": "a", "verified": true}]}"##
+            {"content": "\\boxed{7}", "model": "a", "verified": true}]}"#####
             .replace('\n', " ")
             .as_str(),
         // All right, and a policy that is not.
-        r##"{"prompt": "q", "answer": "1/2", "expert_completions": ["#### 0.5"], "teacher_completions": [
-            {"content": "#### 1/2", "model": "a"}], "policy_completions": [{"content": "I do not know"}, "#### 3"]}"##
+        r#####"{"prompt": "q", "answer": "1/2", "expert_completions": ["#### 0.5"], "teacher_completions": [
+            {"content": "#### 1/2", "model": "a"}], "policy_completions": [{"content": "I do not know"}, "#### 3"]}"#####
             .replace('\n', " ")
             .as_str(),
         // Two experts, both rejected.
-        r##"{"prompt": "r", "answer": "2", "expert_completions": ["#### 3", "#### 4"], "teacher_completions": []}"##,
+        r#####"{"prompt": "r", "answer": "2", "expert_completions": ["#### 3", "#### 4"], "teacher_completions": []}"#####,
         // Nothing to grade by.
-        r##"{"prompt": "s", "expert_completions": [], "teacher_completions": [{"content": "#### 5", "model": "a"}]}"##,
+        r#####"{"prompt": "s", "expert_completions": [], "teacher_completions": [{"content": "#### 5", "model": "a"}]}"#####,
     ]);
     assert_eq!((found.groups, found.without_gold), (4, 1));
     let names: Vec<&str> = found.sources.iter().map(|source| source.name.as_str()).collect();

@@ -43,7 +43,8 @@ fn two_teachers_are_asked_graded_and_trained_on() {
     let (bench, server) = (Bench::new(), two_models());
     let url = format!("{}/v1", server.url);
     let odd = format!("odd,n=4,name=odd one,temperature=0.5,url={url}/");
-    let flags = ["--teacher", "good", "--teacher", &odd, "--url", &url, "--seed", "7", "--instruction", " Think."];
+    let flags =
+        ["--teacher", "good", "--teacher", &odd, "--url", &url, "--seed", "7", "--instruction", " Think."];
     let flags = [&flags[..], &["-n", "2", "--system", "Be brief."]].concat();
     let summary = bench.summary("groups.jsonl", &flags);
     assert_eq!((&summary["groups"], &summary["unanswered"]), (&json!(20), &json!(0)));
@@ -168,7 +169,10 @@ fn rows_of_other_formats() {
     };
     let (made, output) = build(&pairs, "out.jsonl");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&summary["sources"][0]["unscorable"], &summary["sources"][0]["wrong"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&summary["sources"][0]["unscorable"], &summary["sources"][0]["wrong"]),
+        (&json!(1), &json!(0))
+    );
     let row = &made.rows("out.jsonl")[0];
     assert_eq!(row.prompt, gft_data::Prompt::Question("2 + 2 =".into()));
     assert_eq!((row.expert[0].content.as_str(), &row.columns["level"]), (" four", &json!(3)));
@@ -192,27 +196,29 @@ fn a_dry_run_says_what_it_would_cost_and_bounds_are_kept() {
     let flags = ["--teacher", "m", "--url", &url, "-n", "3", "--max-tokens", "100", "--price", "1/2"];
     let plan = bench.summary("out.jsonl", &[&flags[..], &["--dry-run"]].concat());
     let source = &plan["sources"][0];
-    assert_eq!((&source["requests"], &source["requests_one_by_one"], &source["cached"]), (&json!(20), &json!(60), &json!(0)));
+    assert_eq!(
+        (&source["requests"], &source["requests_one_by_one"], &source["cached"]),
+        (&json!(20), &json!(60), &json!(0))
+    );
     assert_eq!(source["answer_tokens_at_most"], 6000);
     let prompts = source["prompt_tokens_at_most"].as_u64().unwrap();
     let cost = (prompts as f64 + 2.0 * 6000.0) / 1e6;
     assert!((plan["cost_at_most"].as_f64().unwrap() - cost).abs() < 1e-12, "{plan}");
     assert!(server.seen().is_empty() && !bench.path("out.jsonl.cache").exists());
 
-    // The bound of about one request: the rest is not asked, and nothing is written unless that is asked for.
-    let bounded = [&flags[..], &["--max-total-tokens", "1000", "--concurrency", "1"]].concat();
+    // The worst case of the eighth prompt alone is above this bound: it is not asked, nor what comes behind it, and nothing
+    // is written unless that is wanted.
+    let bounded = [&flags[..], &["--max-total-tokens", "780", "--concurrency", "1"]].concat();
     let output = bench.build("out.jsonl", &bounded);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("--partial") && !bench.path("out.jsonl").exists(), "{}", said(&output));
-    let asked = server.seen().len();
-    assert!((1..20).contains(&asked), "{asked}");
+    assert_eq!(asked(&server), 7);
     let summary = bench.summary("out.jsonl", &[&bounded[..], &["--partial"]].concat());
     assert_eq!(summary["bounded"], true);
-    let groups = summary["groups"].as_u64().unwrap();
-    assert!(groups >= asked as u64 && groups + summary["unanswered"].as_u64().unwrap() == 20, "{summary}");
+    assert_eq!((&summary["groups"], &summary["unanswered"], asked(&server)), (&json!(7), &json!(13), 7));
     // Answers that are there are not planned again.
     let plan = bench.summary("out.jsonl", &[&flags[..], &["--dry-run"]].concat());
-    assert_eq!(plan["sources"][0]["requests"].as_u64().unwrap(), 20 - groups);
+    assert_eq!((&plan["sources"][0]["requests"], &plan["sources"][0]["cached"]), (&json!(13), &json!(21)));
 }
 
 #[test]

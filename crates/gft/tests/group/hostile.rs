@@ -10,7 +10,8 @@ use crate::{Bench, golds};
 #[test]
 fn each_prompt_ends_as_a_group_or_a_counted_drop() {
     let bench = Bench::new();
-    let mut questions: Vec<String> = crate::read(&crate::gsm8k_train()).iter().map(|r| r.prompt.text()).collect();
+    let mut questions: Vec<String> =
+        crate::read(&crate::gsm8k_train()).iter().map(|r| r.prompt.text()).collect();
     questions.truncate(20);
     let server = openai::server(move |body, times| {
         let number = questions.iter().position(|question| *question == prompt(body)).unwrap();
@@ -58,14 +59,19 @@ fn each_prompt_ends_as_a_group_or_a_counted_drop() {
 fn a_dead_server_a_wrong_key_and_a_server_of_nonsense_end_the_build() {
     let bench = Bench::new();
     let dead = format!("{}/v1", nobody());
-    let output = bench.build("out.jsonl", &["--teacher", "m", "--url", &dead, "--tries", "1", "--give-up-after", "3"]);
+    let output =
+        bench.build("out.jsonl", &["--teacher", "m", "--url", &dead, "--tries", "1", "--give-up-after", "3"]);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
     assert!(said(&output).contains("3 prompts in a row"), "{}", said(&output));
     let closed = openai::server(|_, _| Reply::Say(401, "", "bad key".into()));
     let url = format!("{}/v1", closed.url);
     let output = bench.build("out.jsonl", &["--teacher", "m", "--url", &url]);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    assert!(said(&output).contains("refuses requests") && said(&output).contains("bad key"), "{}", said(&output));
+    assert!(
+        said(&output).contains("refuses requests") && said(&output).contains("bad key"),
+        "{}",
+        said(&output)
+    );
     // Fewer rows than it takes to give up: there is nothing to write.
     let nonsense = openai::server(|_, _| Reply::Say(200, "", "{}".into()));
     let url = format!("{}/v1", nonsense.url);

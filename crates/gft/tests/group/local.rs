@@ -10,12 +10,16 @@ fn a_folder_answers_the_same_every_time_and_the_policy_has_a_column_of_its_own()
     let bench = Bench::new();
     gsm8k_model(bench.root.path());
     let flags = ["--limit", "6", "--teacher", "./model,name=own,seed=3,temperature=0.7", "--max-tokens", "6"];
-    let flags = [&flags[..], &["-n", "2", "--keep-truncated", "--policy", "model", "--policy-n", "3"]].concat();
+    let flags =
+        [&flags[..], &["-n", "2", "--keep-truncated", "--policy", "model", "--policy-n", "3"]].concat();
     let summary = bench.summary("a.jsonl", &flags);
     assert_eq!(summary["groups"], 6);
     let [teacher, policy] = [&summary["sources"][0], &summary["sources"][1]];
     assert_eq!((&teacher["name"], &teacher["answered"]), (&json!("own"), &json!(12)));
-    assert_eq!((&policy["source"], &policy["answered"], &policy["kept"]), (&json!("policy"), &json!(18), &json!(18)));
+    assert_eq!(
+        (&policy["source"], &policy["answered"], &policy["kept"]),
+        (&json!("policy"), &json!(18), &json!(18))
+    );
 
     // Drawn anew, one at a time or together with others: the same rows.
     bench.summary("b.jsonl", &flags);
@@ -23,10 +27,16 @@ fn a_folder_answers_the_same_every_time_and_the_policy_has_a_column_of_its_own()
     let row = &bench.rows("a.jsonl")[2];
     let samples = row.policy_completions().unwrap();
     assert_eq!(samples.len(), 3);
-    assert_eq!((&samples[1].provenance["sample"], &samples[1].provenance["temperature"]), (&json!(1), &json!(1.0)));
+    assert_eq!(
+        (&samples[1].provenance["sample"], &samples[1].provenance["temperature"]),
+        (&json!(1), &json!(1.0))
+    );
     let folder = row.teachers[0].provenance["folder"].as_str().unwrap();
     assert!(folder.starts_with("model#") && folder.len() == "model#".len() + 16, "{folder}");
-    assert_eq!((&row.teachers[0].provenance["seed"], &row.teachers[0].provenance["temperature"]), (&json!(3), &json!(0.7)));
+    assert_eq!(
+        (&row.teachers[0].provenance["seed"], &row.teachers[0].provenance["temperature"]),
+        (&json!(3), &json!(0.7))
+    );
     assert!(row.teachers[0].provenance["tokens"].as_u64().is_some_and(|n| (1..=6).contains(&n)));
     // Training takes experts and teachers; the policy's samples are no demonstrations.
     assert!(row.teachers.iter().all(|teacher| teacher.model.as_deref() == Some("own")));
@@ -45,7 +55,9 @@ fn a_prompt_that_is_too_long_for_a_folder_is_a_counted_drop() {
     let mut bench = Bench::new();
     gsm8k_model(bench.root.path());
     let long = "word ".repeat(2000);
-    let lines = format!("{{\"question\": \"2+2?\", \"answer\": \"4\"}}\n{{\"question\": \"{long}\", \"answer\": \"4\"}}\n");
+    let lines = format!(
+        "{{\"question\": \"2+2?\", \"answer\": \"4\"}}\n{{\"question\": \"{long}\", \"answer\": \"4\"}}\n"
+    );
     std::fs::write(bench.path("rows.jsonl"), lines).unwrap();
     bench.data = bench.path("rows.jsonl").display().to_string();
     let flags = ["--teacher", "model", "--max-tokens", "4", "--keep-truncated"];

@@ -11,6 +11,7 @@ mod local;
 mod refused;
 mod resume;
 mod stats;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

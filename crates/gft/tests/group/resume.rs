@@ -63,7 +63,10 @@ fn killed_in_the_middle_no_question_is_asked_twice_and_the_file_is_the_same() {
     assert!(!bench.path("out.jsonl").exists());
     open.store(true, Ordering::SeqCst);
     let summary = bench.summary("out.jsonl", &flags);
-    assert_eq!((&summary["sources"][0]["cached"], &summary["sources"][0]["answered"]), (&json!(7), &json!(13)));
+    assert_eq!(
+        (&summary["sources"][0]["cached"], &summary["sources"][0]["answered"]),
+        (&json!(7), &json!(13))
+    );
     let mut times: HashMap<String, usize> = HashMap::new();
     for body in server.seen() {
         *times.entry(prompt(&body)).or_default() += 1;

@@ -166,7 +166,7 @@ fn rejected(stats: &GroupStats) -> String {
     if stats.rejected_experts == 0 {
         return String::new();
     }
-    let mut text = format!("\n  {} experts that the verifier rejects", stats.rejected_experts);
+    let mut text = format!("\n  experts that the verifier rejects: {}", stats.rejected_experts);
     if stats.rejected.is_empty() {
         text.push('\n');
         return text;
