@@ -57,8 +57,27 @@ pub struct Server {
 impl Server {
     /// Starts a server; every connection has a thread and one request.
     pub fn start(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen("http", reply, |stream| Some(Box::new(stream)))
+    }
+
+    /// Starts a server of HTTPS whose certificate an authority vouches for.
+    pub fn start_tls(
+        authority: &Authority,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let config = authority.server();
+        Self::listen("https", reply, move |stream| Some(Box::new(tls::accept(&config, stream)?)))
+    }
+
+    fn listen(
+        scheme: &str,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+        accept: impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Self { url: format!("http://{}", listener.local_addr().unwrap()), seen: Arc::default() };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let server = Self { url, seen: Arc::default() };
+        let accept = Arc::new(accept);
         let (seen, reply) = (Arc::clone(&server.seen), Arc::new(reply));
         thread::spawn(move || {
             for stream in listener.incoming() {
