@@ -173,6 +173,7 @@ fn rows_of_other_formats() {
         (&summary["sources"][0]["unscorable"], &summary["sources"][0]["wrong"]),
         (&json!(1), &json!(0))
     );
+    assert_eq!(summary["became_questions"], 1);
     let row = &made.rows("out.jsonl")[0];
     assert_eq!(row.prompt, gft_data::Prompt::Question("2 + 2 =".into()));
     assert_eq!((row.expert[0].content.as_str(), &row.columns["level"]), (" four", &json!(3)));

@@ -16,6 +16,8 @@ fn mistakes_are_named_before_anything_is_asked() {
         (vec!["--teacher", "m", "--url", "http://h/v1", "--seed", "x"], 2, "--seed"),
         (vec!["--teacher", "m", "--url", "http://h/v1", "-n", "0"], 2, "above 0"),
         (vec!["--policy", "nowhere"], 3, "no such folder"),
+        (vec!["--policy", "model,url=http://h/v1"], 2, "url is an option of endpoints"),
+        (vec!["--teacher", "./model,price=1/2"], 2, "price is an option of endpoints"),
     ] {
         let output = bench.build("out.jsonl", &flags);
         assert_eq!(output.status.code(), Some(code), "{flags:?}: {}", said(&output));

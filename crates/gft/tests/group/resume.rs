@@ -49,15 +49,15 @@ fn killed_in_the_middle_no_question_is_asked_twice_and_the_file_is_the_same() {
     let straight = Bench::new();
     let server = openai::server(|body, _| good(body));
     let url = format!("{}/v1", server.url);
-    straight.summary("out.jsonl", &["--teacher", "m", "--url", &url, "--concurrency", "2"]);
+    straight.summary("out.jsonl", &["--teacher", "m", "--url", &url, "--concurrency", "2", "-n", "2"]);
 
     let bench = Bench::new();
     let (server, open) = gate(7);
     let url = format!("{}/v1", server.url);
-    let flags = ["--teacher", "m", "--url", &url, "--concurrency", "2"];
+    let flags = ["--teacher", "m", "--url", &url, "--concurrency", "2", "-n", "2"];
     let mut child = start(&bench, &flags);
     // Two more are under way, and no third can be.
-    wait_for(&bench, &server, 9, 7, &mut child);
+    wait_for(&bench, &server, 9, 14, &mut child);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!bench.path("out.jsonl").exists());
@@ -65,7 +65,7 @@ fn killed_in_the_middle_no_question_is_asked_twice_and_the_file_is_the_same() {
     let summary = bench.summary("out.jsonl", &flags);
     assert_eq!(
         (&summary["sources"][0]["cached"], &summary["sources"][0]["answered"]),
-        (&json!(7), &json!(13))
+        (&json!(14), &json!(26))
     );
     let mut times: HashMap<String, usize> = HashMap::new();
     for body in server.seen() {

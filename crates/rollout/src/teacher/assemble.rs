@@ -70,6 +70,8 @@ pub enum Assembled {
     Group {
         /// The row with its new completions.
         row: Box<Row>,
+        /// Whether its prompt was a text to be continued and is a question now.
+        became_question: bool,
         /// Of what the row brought as experts.
         experts: Counts,
         /// Of each respondent, in the panel's order, the policy last.
@@ -116,6 +118,7 @@ impl Panel {
                 None => return Ok(Assembled::Unanswered(at)),
             }
         }
+        let became_question = matches!(row.prompt, Prompt::Text(_));
         if let Prompt::Text(text) = &mut row.prompt {
             row.prompt = Prompt::Question(std::mem::take(text));
         }
@@ -151,7 +154,7 @@ impl Panel {
                 row.columns.insert(POLICY_COMPLETIONS.into(), samples.into());
             }
         }
-        Ok(Assembled::Group { row: Box::new(row), experts, counts })
+        Ok(Assembled::Group { row: Box::new(row), became_question, experts, counts })
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) struct Pace {
 impl Pace {
     /// At most so many requests a minute; `None` for as fast as they come.
     pub fn new(per_minute: Option<f64>) -> Self {
-        let interval = per_minute.map_or(Duration::ZERO, |n| Duration::from_secs_f64(60.0 / n));
+        // Whoever wants less than one a day waits a day: a longer wait has no meaning and may have no number.
+        let day = Duration::from_secs(86_400);
+        let wait = |n: f64| Duration::try_from_secs_f64(60.0 / n).map_or(day, |wait| wait.min(day));
+        let interval = per_minute.map_or(Duration::ZERO, wait);
         Self { interval, next: Mutex::new(Instant::now()) }
     }
 
@@ -46,5 +49,18 @@ impl Pace {
     pub fn hold(&self, wait: Duration) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = (*next).max(Instant::now() + wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_of_almost_nothing_is_a_long_wait() {
+        let pace = Pace::new(Some(1e-300));
+        assert!(pace.turn(&|| false), "the first leaves at once");
+        assert!(pace.interval >= Duration::from_secs(86_400));
+        assert!(!pace.turn(&|| true));
     }
 }

@@ -108,6 +108,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let data = Dataset::open(&args.data, &ReadOptions::default())?;
     args.verbosity.detail(&data.description());
     let voices = voices(&args)?;
+    for voice in &voices {
+        args.verbosity.detail(&voice.description());
+    }
     let (cache, _temporary) = open_cache(&args)?;
     let rows = args.limit.unwrap_or(u64::MAX).min(data.len());
     if args.dry_run {
@@ -222,7 +225,6 @@ impl Build<'_> {
     ) -> Result<(), Failure> {
         for failed in &tally.failures {
             let index = census.lacking.get(failed.index as usize).copied().unwrap_or(failed.index);
-            // Folders number the rows that they could not take as they were given them, as endpoints do.
             summary.fail(&self.data.row(index)?.id, &voice.who.name, &failed.why);
         }
         Ok(())

@@ -82,6 +82,16 @@ pub struct Voice {
 }
 
 impl Voice {
+    /// Who it is, where it is and how it is asked, in a line.
+    pub fn description(&self) -> String {
+        let Respondent { name, n, sampling, .. } = &self.who;
+        let place = match &self.means {
+            Means::Endpoint(endpoint) => endpoint.url().to_owned(),
+            Means::Folder(path, _) => format!("model folder {}", path.display()),
+        };
+        format!("{name}: {place}, {n} answers to each prompt, {sampling:?}")
+    }
+
     /// The price of its tokens; 0 for a folder.
     pub fn price(&self) -> Price {
         match &self.means {
@@ -125,7 +135,8 @@ impl Asking {
                 spec.who
             )));
         };
-        let seconds = |x: f64| Duration::try_from_secs_f64(x).unwrap_or(Duration::MAX);
+        // A year is as good as for ever.
+        let seconds = |x: f64| Duration::from_secs_f64(x.min(365.0 * 86_400.0));
         let minute = Duration::from_secs(60);
         let first_wait = seconds(self.retry_wait);
         let endpoint = Endpoint::new(EndpointSettings {
@@ -180,6 +191,17 @@ impl Asking {
         top_p: Option<f64>,
         distribution: Distribution,
     ) -> Result<Voice, Failure> {
+        let remote = [
+            ("url", spec.url.is_some()),
+            ("key-env", spec.key_env.is_some()),
+            ("price", spec.price.is_some()),
+        ];
+        if let Some((key, _)) = remote.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!(
+                "{}: a model folder on this machine; {key} is an option of endpoints",
+                spec.who
+            )));
+        }
         let path = PathBuf::from(&spec.who);
         model_path::open(&path)?;
         let place = place(&path, &distribution)?;

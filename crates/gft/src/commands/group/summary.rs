@@ -71,6 +71,8 @@ pub struct Summary {
     without_question: u64,
     /// Rows left out: an answer is missing.
     unanswered: u64,
+    /// Groups whose prompt was a text to be continued and is a question now.
+    became_questions: u64,
     /// Groups to which no teacher's answer is left.
     without_teacher: u64,
     experts: Counts,
@@ -101,6 +103,7 @@ impl Summary {
             groups: 0,
             without_question: 0,
             unanswered: 0,
+            became_questions: 0,
             without_teacher: 0,
             experts: Counts::default(),
             sources: Vec::new(),
@@ -126,8 +129,9 @@ impl Summary {
         match found {
             Assembled::NoQuestion => self.without_question += 1,
             Assembled::Unanswered(_) => self.unanswered += 1,
-            Assembled::Group { row, experts, counts } => {
+            Assembled::Group { row, became_question, experts, counts } => {
                 self.groups += 1;
+                self.became_questions += u64::from(became_question);
                 self.without_teacher += u64::from(row.teachers.is_empty());
                 self.experts.add(&experts);
                 for (source, counts) in self.sources.iter_mut().zip(&counts) {
@@ -196,6 +200,10 @@ impl Summary {
         for (count, what) in [
             (dropped, "answers dropped that are not right (--only-right)"),
             (self.without_teacher, "groups without a teacher's answer"),
+            (
+                self.became_questions,
+                "prompts were texts to be continued and are questions now, as teachers were asked them",
+            ),
             (self.without_question, "rows left out with nothing to respond to"),
             (self.unanswered, "rows left out for want of an answer"),
         ] {
