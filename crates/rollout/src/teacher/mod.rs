@@ -2,7 +2,8 @@
 //!
 //! Every response goes into a [`Cache`] on disk under the hash of the question that it answers, before anything else is
 //! done with it. So building groups has two halves that need not happen in one process: [`ask`] (or [`draw`] for a local
-//! model) fills the cache with what is missing, and the assembly of groups reads it. An interrupted build never asks twice.
+//! model) fills the cache with what is missing ([`Respondent::census`] says what is), and [`Panel::assemble`] makes group
+//! rows of it. An interrupted build never asks twice.
 
 mod answer;
 mod ask;
