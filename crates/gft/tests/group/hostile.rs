@@ -32,7 +32,7 @@ fn each_prompt_ends_as_a_group_or_a_counted_drop() {
         }
     });
     let url = format!("{}/v1", server.url);
-    let flags = ["--teacher", "m", "--url", &url, "--tries", "2", "--timeout", "1", "--concurrency", "4"];
+    let flags = ["--teacher", "m", "--url", &url, "--tries", "2", "--timeout", "3", "--concurrency", "4"];
     let summary = bench.summary("out.jsonl", &flags);
     // Odd ones stay bad; a refusal is not tried again, so the even one of that pair is lost too.
     assert_eq!((&summary["groups"], &summary["unanswered"]), (&json!(9), &json!(11)), "{summary}");

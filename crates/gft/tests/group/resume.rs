@@ -1,24 +1,28 @@
 //! Stopped in the middle, in the hard way and in the soft one, and gone on with.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use gft_testserver::Server;
 use gft_testserver::openai::{self, good, prompt};
-use gft_testserver::{Reply, Server};
 use serde_json::json;
 
 use crate::{Bench, bytes};
 
-/// A server that answers `before` requests and then holds its tongue until it is opened.
+/// A server that answers `before` requests and lets the others wait until it is opened.
 fn gate(before: usize) -> (Server, Arc<AtomicBool>) {
     let open = Arc::new(AtomicBool::new(false));
     let opened = Arc::clone(&open);
     let counted = std::sync::atomic::AtomicUsize::new(0);
     let server = openai::server(move |body, _| {
-        if counted.fetch_add(1, Ordering::SeqCst) >= before && !opened.load(Ordering::SeqCst) {
-            return Reply::Hang;
+        if counted.fetch_add(1, Ordering::SeqCst) >= before {
+            while !opened.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         good(body)
     });
@@ -89,14 +93,18 @@ fn ctrl_c_keeps_the_answers_and_ends_with_130() {
     let bench = Bench::new();
     let (server, open) = gate(5);
     let url = format!("{}/v1", server.url);
-    let flags = ["--teacher", "m", "--url", &url, "--concurrency", "1", "--timeout", "2"];
-    let mut child = start(&bench, &flags);
+    let flags = ["--teacher", "m", "--url", &url, "--concurrency", "1"];
+    let mut child = bench.command("out.jsonl", &flags).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&bench, &server, 6, 5, &mut child);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    // It says that it stops, and waits for the answer that is under way: that one is kept too.
+    let mut words = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(words.any(|line| line.contains("stopping: requests under way are waited for")));
+    open.store(true, Ordering::SeqCst);
+    assert!(words.any(|line| line.contains("the same command goes on from out.jsonl.cache")));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!bench.path("out.jsonl").exists());
     assert_eq!(server.seen().len(), 6, "nothing is asked after the signal");
-    open.store(true, Ordering::SeqCst);
     let summary = bench.summary("out.jsonl", &flags);
-    assert_eq!((&summary["groups"], &summary["sources"][0]["cached"]), (&json!(20), &json!(5)));
+    assert_eq!((&summary["groups"], &summary["sources"][0]["cached"]), (&json!(20), &json!(6)));
 }
