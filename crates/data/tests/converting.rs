@@ -104,7 +104,7 @@ fn group_rows_hold_everything() {
         json!({"id": "a", "prompt": "q", "solution": "s\n#### 1", "expert_completions": ["s\n#### 1", "t"],
                "teacher_completions": [{"content": "x", "model": "m", "reward": 0.5}, {"content": "y"}],
                "level": 3, "flags": [], "meta": {"deep": [[1, 2], [], [3]], "on": true}}),
-        json!({"id": "b", "prompt": [{"role": "user", "content": "call"}], "expert_completions": [
+        json!({"id": "b", "prompt": "call", "expert_completions": [
                    {"content": "", "messages": [{"role": "assistant", "content": "", "tool_calls": [
                        {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]}]}],
                "teacher_completions": [], "level": 2.5, "flags": [true, null], "meta": null, "more": "é\u{0}🙂"}),

@@ -268,7 +268,11 @@ impl Converter {
         let mut completion = match value {
             Value::String(text) => Completion::text(text),
             Value::Object(object) if object.get("content").is_some_and(Value::is_string) => {
-                serde_json::from_value(value.clone()).map_err(|e| e.to_string())?
+                // Parquet writes what a completion does not have as null.
+                let said = object.iter().filter(|(_, value)| !value.is_null());
+                let said: Map<String, Value> =
+                    said.map(|(key, value)| (key.clone(), value.clone())).collect();
+                serde_json::from_value(said.into()).map_err(|e| e.to_string())?
             }
             Value::Array(_) => completion(messages(value, "completion")?),
             other => return Err(format!("must be text or an object with \"content\", not {}", kind(other))),

@@ -84,6 +84,13 @@ impl Target {
                 if !own_id {
                     object.shift_remove("id");
                 }
+                // A column has one type: a completion of text alone is an object too.
+                for key in ["expert_completions", "teacher_completions"] {
+                    let list = object.get_mut(key).and_then(Value::as_array_mut);
+                    for completion in list.into_iter().flatten().filter(|completion| completion.is_string()) {
+                        *completion = json!({"content": completion.take()});
+                    }
+                }
                 return Ok(object);
             }
             Self::Verl => return verl(row, place, options),
