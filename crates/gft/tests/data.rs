@@ -24,14 +24,14 @@ fn inspect_shows_what_training_will_read() {
     let root = tempfile::tempdir().unwrap();
     let model = gsm8k_model(root.path()).display().to_string();
     let data = gsm8k().display().to_string();
-    let limits = ["--max-prompt-length", "100", "--max-completion-length", "60"];
+    let limits = ["--max-prompt-length", "180", "--max-completion-length", "60"];
     let args = [&["data", "inspect", &data, "--model", &model, "--examples", "1"][..], &limits].concat();
     let page = out(&gft_ok(&args));
     for part in [
         "layout         groups (prompt, solution, teacher_completions)",
-        "gold answers     10 from ####; 0 rows without",
+        "gold answers     10 from a last line \"A:\"; 0 rows without",
         "completions      10 expert, 40 teacher; 0 rows without any",
-        "limits           max_prompt_length 100, max_completion_length 60",
+        "limits           max_prompt_length 180, max_completion_length 60",
         "learned          ",
         "with prompt  ",
         "█",
@@ -41,15 +41,15 @@ fn inspect_shows_what_training_will_read() {
     ] {
         assert!(page.contains(part), "`{part}` is not in:\n{page}");
     }
-    let widest =
-        page.lines().take_while(|line| !line.starts_with("context")).map(|line| line.chars().count()).max();
+    let report_lines = page.lines().skip(1).take_while(|line| !line.starts_with("context"));
+    let widest = report_lines.map(|line| line.chars().count()).max();
     assert!(widest <= Some(80), "{widest:?}\n{page}");
     assert!(!page.contains('\u{1b}'));
 
     let json = gft_ok(&[&args[..], &["--json"]].concat());
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(
-        (&report["rows"], &report["gold"]["####"], &report["unit"]),
+        (&report["rows"], &report["gold"]["a last line \"A:\""], &report["unit"]),
         (&json!(10), &json!(10), &json!("tokens"))
     );
     assert_eq!(report["files"][0]["columns"][0], json!(["prompt", "prompt"]));
