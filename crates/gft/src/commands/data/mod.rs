@@ -21,13 +21,13 @@ enum Command {
     /// Look at a data set as training reads it: formats, lengths, duplicates, gold answers, every token's role.
     Inspect(Box<inspect::Args>),
     /// Rewrite data in another layout or format.
-    Convert(convert::Args),
+    Convert(Box<convert::Args>),
 }
 
 /// Runs `gft data`.
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Inspect(args) => inspect::run(*args),
-        Command::Convert(args) => convert::run(args),
+        Command::Convert(args) => convert::run(*args),
     }
 }
