@@ -65,6 +65,16 @@ impl Encoder {
         Ok(Self { tokenizer, template, options, turn_end, leading_bos })
     }
 
+    /// The same without bounds on lengths.
+    #[must_use]
+    pub fn without_limits(&self) -> Self {
+        let mut encoder = self.clone();
+        encoder.options.max_prompt_tokens = None;
+        encoder.options.max_completion_tokens = None;
+        encoder.options.max_length = None;
+        encoder
+    }
+
     /// One paragraph for the user: which template, how turns end, what is put around prompts.
     pub fn description(&self) -> String {
         let mut text = if self.template.is_plain() {
@@ -331,12 +341,12 @@ impl Encoder {
     }
 
     /// The limit that a prompt of this many tokens breaks, if any: it must leave room for one token of completion.
-    fn prompt_limit(&self, tokens: usize) -> Option<usize> {
+    pub(crate) fn prompt_limit(&self, tokens: usize) -> Option<usize> {
         let limits = [self.options.max_prompt_tokens, self.options.max_length.map(|n| n.saturating_sub(1))];
         limits.into_iter().flatten().min().filter(|&limit| tokens > limit)
     }
 
-    fn completion_limit(&self, prompt_tokens: usize) -> usize {
+    pub(crate) fn completion_limit(&self, prompt_tokens: usize) -> usize {
         let by_length = self.options.max_length.map(|n| n.saturating_sub(prompt_tokens));
         [self.options.max_completion_tokens, by_length].into_iter().flatten().min().unwrap_or(usize::MAX)
     }

@@ -23,6 +23,15 @@ pub enum DataError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// No row of the files can be used.
+    #[error("{0}")]
+    NoRows(String),
+    /// A layout cannot hold what the rows have.
+    #[error("{0}")]
+    Lossy(String),
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
     /// One row cannot be used.
     #[error("{}:{line}: {message}", path.display())]
     Row {

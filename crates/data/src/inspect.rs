@@ -1,27 +1,33 @@
 //! What is in a data set, in numbers and token by token: to be looked at before a run is paid for.
 
 mod lengths;
+mod look;
 mod view;
 
-use crate::{Dataset, Encode, EncodedCompletion, EncodedRow, Encoder, Result, Row};
+use crate::{Dataset, EncodeOptions, Encoder, FileSummary, Result};
 pub use lengths::{Bin, Lengths};
+use look::{Findings, look};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 pub use view::{TokenRole, TokenView};
 
 /// Statistics of a data set, with an encoder those of its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DatasetReport {
-    /// What was detected.
-    pub description: String,
+    /// What was detected in each file.
+    pub files: Vec<FileSummary>,
+    /// Files of the same folders that were left out because they are of other splits.
+    pub left_out: Vec<PathBuf>,
     /// Template, end of turn, system prompt; empty without an encoder.
     pub encoding: String,
     /// Usable rows.
     pub rows: u64,
     /// Rows left out when reading.
     pub dropped: u64,
+    /// Why, the most frequent reason first.
+    pub drop_reasons: Vec<DropReason>,
     /// Rows looked at for what follows: all, or as many as asked for.
     pub sampled: u64,
     /// Rows whose prompt stood in an earlier row.
@@ -36,21 +42,27 @@ pub struct DatasetReport {
     pub without_completion: u64,
     /// "tokens" with an encoder, else "characters".
     pub unit: &'static str,
-    /// Lengths of prompts that are kept.
+    /// Lengths of prompts.
     pub prompts: Lengths,
-    /// Lengths of expert completions, after cutting.
+    /// Lengths of expert completions, whole.
     pub experts: Lengths,
-    /// Lengths of teacher completions, after cutting.
+    /// Lengths of teacher completions, whole.
     pub teachers: Lengths,
+    /// Lengths of each completion with its prompt, whole.
+    pub totals: Lengths,
+    /// The limits that the next two count by.
+    pub limits: Limits,
     /// Rows dropped because their prompt is too long.
     pub prompts_too_long: u64,
-    /// Completions cut by the limits; their end is not learned.
+    /// Completions of the other rows that the limits cut; the end of a cut one is not learned.
     pub completions_cut: u64,
     /// Completions whose first token would have merged with the prompt's last.
     pub boundaries_merged: u64,
     /// Rows whose own text holds special tokens, which become control tokens.
     pub special_tokens_in_text: u64,
-    /// Share of all tokens (each completion with its prompt) that are learned.
+    /// Tokens that are learned, within the limits.
+    pub supervised_tokens: u64,
+    /// Share of all tokens (each completion with its prompt, within the limits) that are learned.
     pub supervised_fraction: f64,
     /// Rows that cannot be encoded.
     pub failed: u64,
@@ -58,117 +70,144 @@ pub struct DatasetReport {
     pub failures: Vec<String>,
 }
 
-/// How many errors a report lists.
-const LISTED: usize = 10;
-
-/// What one row adds to the report.
-#[derive(Default)]
-struct Findings {
-    prompt_hash: u64,
-    row_hash: u64,
-    completions: usize,
-    special: bool,
-    too_long: bool,
-    error: Option<String>,
-    prompt: Option<usize>,
-    experts: Vec<usize>,
-    teachers: Vec<usize>,
-    cut: u64,
-    merged: u64,
-    supervised: u64,
-    tokens: u64,
+/// Rows that were left out for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DropReason {
+    /// How many.
+    pub count: u64,
+    /// The first one's file.
+    pub path: PathBuf,
+    /// The first one's line or row number, from 1.
+    pub line: u64,
+    /// What was wrong with it.
+    pub reason: String,
 }
 
+/// Bounds in tokens, `None` for no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Of a prompt.
+    pub max_prompt_length: Option<usize>,
+    /// Of a completion.
+    pub max_completion_length: Option<usize>,
+    /// Of both together.
+    pub max_length: Option<usize>,
+}
+
+impl Limits {
+    fn of(options: &EncodeOptions) -> Self {
+        Self {
+            max_prompt_length: options.max_prompt_tokens,
+            max_completion_length: options.max_completion_tokens,
+            max_length: options.max_length,
+        }
+    }
+}
+
+/// How many errors a report lists.
+const LISTED: usize = 10;
+/// Rows that are looked at together: memory does not grow with the file but by a few bytes a row.
+const PIECE: u64 = 2048;
+
 impl DatasetReport {
-    /// Looks at the first `limit` rows (all if `None`).
+    /// Looks at the first `limit` rows (all if `None`). `progress` is told of rows read and of all there are.
     ///
     /// # Errors
     /// A row that cannot be read any more; rows that cannot be encoded are counted and listed.
-    pub fn new(set: &Dataset, encoder: Option<&Encoder>, limit: Option<u64>) -> Result<Self> {
+    pub fn new(
+        set: &Dataset,
+        encoder: Option<&Encoder>,
+        limit: Option<u64>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let mut report = Self {
-            description: set.description(),
+            files: set.files(),
+            left_out: set.left_out().to_vec(),
             encoding: encoder.map(Encoder::description).unwrap_or_default(),
             rows: set.len(),
             dropped: set.dropped().len() as u64,
+            drop_reasons: drop_reasons(set),
             sampled: limit.unwrap_or(u64::MAX).min(set.len()),
             gold: set.gold_rules().iter().map(|(rule, n)| (rule.to_string(), *n)).collect(),
             without_gold: set.without_gold(),
             unit: if encoder.is_some() { "tokens" } else { "characters" },
+            limits: encoder.map(|encoder| Limits::of(encoder.options())).unwrap_or_default(),
             ..Self::default()
         };
-        let (mut prompts, mut rows) = (HashSet::new(), HashSet::new());
-        let (mut lengths, mut supervised, mut tokens) = ([const { Vec::new() }; 3], 0, 0);
-        let findings: Vec<Findings> = (0..report.sampled)
-            .into_par_iter()
-            .map(|i| Ok(look(&set.row(i)?, encoder)))
-            .collect::<Result<_>>()?;
-        for found in findings {
-            report.duplicate_prompts += u64::from(!prompts.insert(found.prompt_hash));
-            report.duplicate_rows += u64::from(!rows.insert(found.row_hash));
-            report.without_completion += u64::from(found.completions == 0);
-            report.special_tokens_in_text += u64::from(found.special);
-            report.prompts_too_long += u64::from(found.too_long);
-            report.completions_cut += found.cut;
-            report.boundaries_merged += found.merged;
-            supervised += found.supervised;
-            tokens += found.tokens;
-            lengths[0].extend(found.prompt);
-            lengths[1].extend(found.experts);
-            lengths[2].extend(found.teachers);
-            if let Some(error) = found.error {
-                report.failed += 1;
-                if report.failures.len() < LISTED {
-                    report.failures.push(error);
-                }
-            }
+        // Lengths are those of the whole texts; what the limits do to them is counted beside.
+        let whole = encoder.map(Encoder::without_limits);
+        let mut seen = Seen::default();
+        for start in (0..report.sampled).step_by(PIECE as usize) {
+            progress(start, report.sampled);
+            let piece = start..(start + PIECE).min(report.sampled);
+            let look = |i| Ok(look(&set.row(i)?, encoder.zip(whole.as_ref())));
+            let findings: Vec<Findings> = piece.into_par_iter().map(look).collect::<Result<_>>()?;
+            findings.into_iter().for_each(|found| report.add(found, &mut seen));
         }
-        let [prompts, experts, teachers] = lengths;
-        report.prompts = Lengths::of(prompts);
-        report.experts = Lengths::of(experts);
-        report.teachers = Lengths::of(teachers);
-        report.supervised_fraction = if tokens == 0 { 0.0 } else { supervised as f64 / tokens as f64 };
+        report.prompts = Lengths::of(seen.prompts);
+        report.experts = Lengths::of(seen.experts);
+        report.teachers = Lengths::of(seen.teachers);
+        report.totals = Lengths::of(seen.totals);
+        if seen.tokens > 0 {
+            report.supervised_fraction = report.supervised_tokens as f64 / seen.tokens as f64;
+        }
         Ok(report)
     }
-}
 
-fn look(row: &Row, encoder: Option<&Encoder>) -> Findings {
-    let prompt = row.prompt.text();
-    let mut found = Findings { completions: row.expert.len() + row.teachers.len(), ..Findings::default() };
-    found.prompt_hash = hash(&prompt);
-    let contents: Vec<&str> = row.expert.iter().chain(&row.teachers).map(|c| c.content.as_str()).collect();
-    found.row_hash = hash(&(&prompt, &contents));
-    let Some(encoder) = encoder else {
-        found.prompt = Some(prompt.chars().count());
-        found.experts = row.expert.iter().map(|c| c.content.chars().count()).collect();
-        found.teachers = row.teachers.iter().map(|c| c.content.chars().count()).collect();
-        return found;
-    };
-    let specials = encoder.tokenizer().specials().all();
-    found.special = specials.iter().any(|s| prompt.contains(s) || contents.iter().any(|c| c.contains(s)));
-    match encoder.row(row) {
-        Ok(Encode::Kept(encoded)) => measure(&mut found, &encoded),
-        Ok(Encode::PromptTooLong { .. }) => found.too_long = true,
-        Err(error) => found.error = Some(error.to_string()),
+    fn add(&mut self, found: Findings, seen: &mut Seen) {
+        self.duplicate_prompts += u64::from(!seen.prompt_hashes.insert(found.prompt_hash));
+        self.duplicate_rows += u64::from(!seen.row_hashes.insert(found.row_hash));
+        self.without_completion += u64::from(found.completions == 0);
+        self.special_tokens_in_text += u64::from(found.special);
+        self.prompts_too_long += u64::from(found.too_long);
+        self.completions_cut += found.cut;
+        self.boundaries_merged += found.merged;
+        self.supervised_tokens += found.supervised;
+        seen.tokens += found.tokens;
+        if let Some(prompt) = found.prompt {
+            seen.prompts.push(prompt);
+            let completions = found.experts.iter().chain(&found.teachers);
+            seen.totals.extend(completions.map(|length| prompt + length));
+        }
+        seen.experts.extend(found.experts);
+        seen.teachers.extend(found.teachers);
+        if let Some(error) = found.error {
+            self.failed += 1;
+            if self.failures.len() < LISTED {
+                self.failures.push(error);
+            }
+        }
     }
-    found
 }
 
-fn measure(found: &mut Findings, row: &EncodedRow) {
-    found.prompt = Some(row.prompt.ids.len());
-    found.experts = row.expert.iter().map(|c| c.ids.len()).collect();
-    found.teachers = row.teachers.iter().map(|c| c.ids.len()).collect();
-    let all = || row.expert.iter().chain(&row.teachers);
-    let count = |what: fn(&EncodedCompletion) -> bool| all().filter(|c| what(c)).count() as u64;
-    found.cut = count(|c| c.truncated);
-    found.merged = count(|c| c.boundary_merged);
-    found.supervised = all().map(|c| c.supervised.iter().filter(|&&s| s).count() as u64).sum();
-    found.tokens = all().map(|c| (row.prompt.ids.len() + c.ids.len()) as u64).sum();
+/// What is kept of every row until the end.
+#[derive(Default)]
+struct Seen {
+    prompt_hashes: HashSet<u64>,
+    row_hashes: HashSet<u64>,
+    prompts: Vec<u32>,
+    experts: Vec<u32>,
+    teachers: Vec<u32>,
+    totals: Vec<u32>,
+    tokens: u64,
 }
 
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+/// Reasons that differ in numbers alone, such as a column of a line, are one reason.
+fn drop_reasons(set: &Dataset) -> Vec<DropReason> {
+    let mut reasons: Vec<(String, DropReason)> = Vec::new();
+    for dropped in set.dropped() {
+        let key: String = dropped.reason.chars().filter(|c| !c.is_ascii_digit()).collect();
+        match reasons.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, reason)) => reason.count += 1,
+            None => {
+                let (path, line, reason) = (dropped.path.clone(), dropped.line, dropped.reason.clone());
+                reasons.push((key, DropReason { count: 1, path, line, reason }));
+            }
+        }
+    }
+    let mut reasons: Vec<DropReason> = reasons.into_iter().map(|(_, reason)| reason).collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+    reasons
 }
 
 #[cfg(test)]

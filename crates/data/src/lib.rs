@@ -15,6 +15,7 @@ mod row;
 mod stops;
 mod template;
 mod tokenizer;
+mod write;
 mod written;
 
 pub use encode::{
@@ -22,11 +23,12 @@ pub use encode::{
     TurnEnd,
 };
 pub use error::DataError;
-pub use inspect::{Bin, DatasetReport, Lengths, TokenRole, TokenView};
+pub use inspect::{Bin, DatasetReport, DropReason, Lengths, Limits, TokenRole, TokenView};
 pub use order::Order;
 pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
 pub use read::{
-    BadRows, ColumnMap, Dataset, Dropped, GoldRule, Layout, ReadOptions, SolutionAsExpert, find_gold,
+    BadRows, ColumnMap, Dataset, Dropped, FileSummary, GoldRule, Layout, ReadOptions, SolutionAsExpert,
+    find_gold,
 };
 pub use row::{Completion, Message, POLICY_COMPLETIONS, Prompt, Row};
 pub use stops::StopStrings;
@@ -34,6 +36,7 @@ pub use template::{ChatTemplate, Date, Marked, RenderOptions};
 pub use tokenizer::{
     Encoded, SpecialTokens, TextStream, Tokenizer, train_bpe, word_level, write_tokenizer_folder,
 };
+pub use write::{ConvertOptions, ConvertProgress, Converted, Loss, Target, convert};
 pub use written::{CompletionText, Written};
 
 /// Result of this crate.

@@ -2,6 +2,7 @@
 //! with file and line or counted drops.
 
 mod answer;
+mod columns;
 mod convert;
 mod folder;
 mod format;
@@ -12,12 +13,14 @@ mod parquet;
 
 use crate::{DataError, Result, Row};
 use rayon::prelude::*;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use answer::{GoldRule, find_gold};
+pub use columns::ColumnMap;
 use convert::{Converter, Counts};
-pub use layout::{ColumnMap, Layout};
+pub use layout::Layout;
 use lines::LineStore;
 
 /// What to do with a row that cannot be used: no JSON, a column missing or of the wrong type, an empty prompt, a blank line.
@@ -69,6 +72,27 @@ pub struct Dropped {
     pub reason: String,
 }
 
+/// What was found in one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileSummary {
+    /// The file.
+    pub path: PathBuf,
+    /// How it is written: JSONL, Parquet, gzip ...
+    pub format: String,
+    /// Which known layout its columns have.
+    pub layout: String,
+    /// The columns by role.
+    pub columns: Vec<(&'static str, String)>,
+    /// Columns that no role uses; rewards see them.
+    pub other_columns: Vec<String>,
+    /// Whether the user named columns.
+    pub mapped: bool,
+    /// Whether solutions are learned as demonstrations, where the rows have some.
+    pub solutions_learned: Option<bool>,
+    /// Usable rows.
+    pub rows: u64,
+}
+
 /// Rows of one or several files, found by number without holding them in memory.
 #[derive(Debug)]
 pub struct Dataset {
@@ -99,6 +123,18 @@ impl Dataset {
     /// # Errors
     /// A file that cannot be read or has no known layout; with [`BadRows::Error`] the first bad row; no row at all.
     pub fn open<P: AsRef<Path>>(paths: &[P], options: &ReadOptions) -> Result<Self> {
+        Self::open_with(paths, options, &mut |_, _| ())
+    }
+
+    /// As [`Self::open`]; `progress` is told of bytes read and of all there are.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with<P: AsRef<Path>>(
+        paths: &[P],
+        options: &ReadOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let mut set = Self {
             parts: Vec::new(),
             starts: vec![0],
@@ -110,16 +146,31 @@ impl Dataset {
             experts: 0,
             teachers: 0,
         };
+        let mut files = Vec::new();
         for path in paths {
-            let files = folder::files(path.as_ref(), options.split.as_deref())?;
-            for file in files.read {
-                set.add(&file, options)?;
-            }
-            set.left_out.extend(files.left_out);
+            let found = folder::files(path.as_ref(), options.split.as_deref())?;
+            files.extend(found.read);
+            set.left_out.extend(found.left_out);
+        }
+        let sizes: Vec<u64> = files.iter().map(|f| f.metadata().map_or(0, |m| m.len())).collect();
+        let (mut before, total) = (0, sizes.iter().sum());
+        for (file, size) in files.iter().zip(sizes) {
+            set.add(file, options, &mut |share| progress(before + (size as f64 * share) as u64, total))?;
+            before += size;
         }
         if set.is_empty() {
             let names: Vec<String> = paths.iter().map(|p| p.as_ref().display().to_string()).collect();
-            return Err(DataError::Argument(format!("no rows in {}", names.join(", "))));
+            let why = match set.dropped.first() {
+                Some(d) => format!(
+                    "all {} rows are unusable, the first, {}:{}: {}",
+                    set.dropped.len(),
+                    d.path.display(),
+                    d.line,
+                    d.reason
+                ),
+                None => "no rows".into(),
+            };
+            return Err(DataError::NoRows(format!("{}: {why}", names.join(", "))));
         }
         Ok(set)
     }
@@ -210,14 +261,33 @@ impl Dataset {
         text
     }
 
-    fn add(&mut self, path: &Path, options: &ReadOptions) -> Result<()> {
+    /// What was found in each file.
+    pub fn files(&self) -> Vec<FileSummary> {
+        let rows = self.starts.windows(2).map(|bounds| bounds[1] - bounds[0]);
+        let summary = |(part, rows): (&Part, u64)| part.converter.summary(&part.path, &part.format, rows);
+        self.parts.iter().zip(rows).map(summary).collect()
+    }
+
+    /// Whether the id of the row at `index` comes from a column of its own, not from its file and line.
+    pub fn has_own_id(&self, index: u64) -> bool {
+        let part = self.starts.partition_point(|&start| start <= index).saturating_sub(1);
+        self.parts.get(part).is_some_and(|part| part.converter.has_ids())
+    }
+
+    /// Files of the same folders that were left out because they are of other splits.
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
+    }
+
+    /// `progress` is told of the share of the file that is read.
+    fn add(&mut self, path: &Path, options: &ReadOptions, progress: &mut dyn FnMut(f64)) -> Result<()> {
         let (mut lines, format) = format::open(path)?;
         let samples = lines.sample(64)?;
         if samples.is_empty() {
             return Err(DataError::file(path, "no rows in this file"));
         }
         let converter = Converter::detect(path, &samples, options)?;
-        lines.scan(|batch| {
+        lines.scan(progress, |batch| {
             // Only the counts are kept, so that memory does not grow with the file.
             let judged: Vec<_> =
                 batch.par_iter().map(|(line, bytes)| converter.judge(path, *line, bytes)).collect();

@@ -1,27 +1,11 @@
-//! Data sets on disk: every layout and format, what is said about them, and what is refused with file and line.
+//! Rows of every layout: what they become, what is said about them, and what is refused with file and line.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
 
+mod files;
+
+use files::{folder, golden, open};
 use gft_data::{BadRows, ColumnMap, Dataset, GoldRule, Message, Prompt, ReadOptions, Row, SolutionAsExpert};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/data").join(name)
-}
-
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        std::fs::write(folder.path().join(name), text).unwrap();
-    }
-    folder
-}
-
-fn open(path: &Path) -> Dataset {
-    Dataset::open(&[path], &ReadOptions::default()).unwrap_or_else(|e| panic!("{e}"))
-}
 
 fn first(lines: &str) -> Row {
     first_with(lines, &ReadOptions::default())
@@ -184,11 +168,16 @@ fn column_map() {
 
     let columns = ColumnMap { prompt: Some("Boby".into()), ..ColumnMap::default() };
     let folder = folder(&[("data.jsonl", line)]);
-    let error = Dataset::open(
-        &[folder.path().join("data.jsonl")],
-        &ReadOptions { columns, ..ReadOptions::default() },
+    let options = ReadOptions { columns, ..ReadOptions::default() };
+    let error = Dataset::open(&[folder.path().join("data.jsonl")], &options).unwrap_err().to_string();
+    assert!(
+        error.contains("data.jsonl: ") && error.contains("\"Boby\" as prompt, but no row has such a column"),
+        "{error}"
     );
-    assert!(error.unwrap_err().to_string().contains("\"Boby\" as prompt, but no row has such a column"));
+    assert!(
+        error.contains("the columns are Body, Question, Answer, meta")
+            && error.ends_with("did you mean \"Body\"?")
+    );
 }
 
 #[test]
@@ -226,167 +215,6 @@ fn bad_rows_dropped_are_counted() {
     assert!(set.row(3).unwrap_err().to_string().contains("row 3 of a data set of 3"));
 }
 
-fn texts(set: &Dataset) -> Vec<String> {
-    set.iter().map(|row| row.unwrap().expert[0].content.clone()).collect()
-}
-
-#[test]
-fn file_formats() {
-    let lines = "\u{feff}{\"text\": \"one\"}\n{\"text\": \"two é\"}\n";
-    let folder = folder(&[
-        ("lines.jsonl", lines),
-        ("array.json", "\n [ {\"text\": \"one\"},\n {\"text\":\n \"two é\"} ]\n"),
-        ("under.json", "{\"version\": 1, \"data\": [{\"text\": \"one\"}, {\"text\": \"two é\"}]}"),
-        ("by_id.json", "{\"a\": {\"text\": \"one\"}, \"b\": {\"text\": \"two é\"}}"),
-        ("plain.txt", "one\n\n  \ntwo é\n"),
-        ("lines.json", &lines[3..]),
-    ]);
-    let path = |name: &str| folder.path().join(name);
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    gzip.write_all(lines.as_bytes()).unwrap();
-    // Several members, as concatenated files have them.
-    let mut packed = gzip.finish().unwrap();
-    packed.extend({
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gzip.write_all(b"{\"text\": \"three\"}\n").unwrap();
-        gzip.finish().unwrap()
-    });
-    std::fs::write(path("lines.jsonl.gz"), packed).unwrap();
-    std::fs::write(path("named_wrongly"), zstd::encode_all(lines.as_bytes(), 1).unwrap()).unwrap();
-    std::fs::write(path("array.json.zst"), zstd::encode_all(&b"[{\"text\": \"one\"}]"[..], 1).unwrap())
-        .unwrap();
-    for (name, format) in [
-        ("lines.jsonl", "JSONL"),
-        ("array.json", "JSON array"),
-        ("under.json", "JSON, the list under \"data\""),
-        ("by_id.json", "JSON, rows by id"),
-        ("plain.txt", "plain text, a row a line, 2 blank lines left out"),
-        ("lines.json", "JSONL"),
-        ("named_wrongly", "JSONL, zstd"),
-    ] {
-        let set = open(&path(name));
-        assert_eq!(texts(&set), ["one", "two é"], "{name}");
-        assert!(set.description().contains(&format!("{name}: {format}, text")), "{}", set.description());
-    }
-    assert_eq!(texts(&open(&path("lines.jsonl.gz"))), ["one", "two é", "three"]);
-    assert_eq!(texts(&open(&path("array.json.zst"))), ["one"]);
-    assert_eq!(open(&path("by_id.json")).row(1).unwrap().id, "b");
-}
-
-#[test]
-fn damaged_files_are_refused() {
-    let gzip_cut = {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gzip.write_all("{\"text\": \"one\"}\n".repeat(50).as_bytes()).unwrap();
-        let bytes = gzip.finish().unwrap();
-        bytes[..bytes.len() - 9].to_vec()
-    };
-    let folder =
-        folder(&[("cut.json", "[{\"text\": \"one\"}, "), ("empty.jsonl", ""), ("more.json", "[] {}")]);
-    std::fs::write(folder.path().join("cut.gz"), gzip_cut).unwrap();
-    std::fs::write(
-        folder.path().join("cut.parquet"),
-        &std::fs::read(golden("rows/verl.parquet")).unwrap()[..900],
-    )
-    .unwrap();
-    std::fs::write(folder.path().join("latin1.txt"), b"caf\xe9\n").unwrap();
-    for name in
-        ["cut.json", "empty.jsonl", "more.json", "cut.gz", "cut.parquet", "latin1.txt", "absent.jsonl"]
-    {
-        let error =
-            Dataset::open(&[folder.path().join(name)], &ReadOptions::default()).unwrap_err().to_string();
-        assert!(error.contains(name), "{error}");
-    }
-}
-
-#[cfg(feature = "parquet")]
-#[test]
-fn parquet() {
-    let set = open(&golden("rows/verl.parquet"));
-    assert_eq!(set.len(), 4);
-    let row = set.row(0).unwrap();
-    assert!(
-        matches!(&row.prompt, Prompt::Messages(m) if m[0].role() == "user" && m[0].content().unwrap().ends_with("step by step."))
-    );
-    assert_eq!(row.gold.as_deref(), Some("72"));
-    assert!(row.expert[0].content.ends_with("#### 72"));
-    assert_eq!(row.columns["data_source"], "openai/gsm8k");
-    assert_eq!(row.columns["extra_info"]["index"], 0);
-
-    let set = open(&golden("rows/messages-zstd.parquet"));
-    assert_eq!((set.len(), set.row(2).unwrap().columns["score"].as_f64()), (3, Some(0.5)));
-    assert!(set.description().contains("(raw as base64)"), "{}", set.description());
-}
-
-#[test]
-fn folders_keep_splits_apart() {
-    let line = |text: &str| format!("{{\"text\": \"{text}\"}}\n");
-    let files = [
-        ("test.jsonl", line("test")),
-        ("train-00001-of-00002.jsonl", line("b")),
-        ("train-00000-of-00002.jsonl", line("a")),
-        ("README.md", "x".into()),
-        ("dataset_info.json", "{}".into()),
-    ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let splits = folder(&files);
-    let set = open(splits.path());
-    assert_eq!(texts(&set), ["a", "b"]);
-    let text = set.description();
-    assert!(text.contains("left out, other splits: ") && text.contains("test.jsonl"), "{text}");
-    let split = |name: &str| ReadOptions { split: Some(name.into()), ..ReadOptions::default() };
-    assert_eq!(texts(&Dataset::open(&[splits.path()], &split("test")).unwrap()), ["test"]);
-    let error = Dataset::open(&[splits.path()], &split("valid")).unwrap_err().to_string();
-    assert!(error.contains("no file of the split \"valid\"") && error.contains("test.jsonl"), "{error}");
-
-    let plain = folder(&[("b.jsonl", &line("b")), ("a.jsonl", &line("a"))]);
-    assert_eq!(texts(&open(plain.path())), ["a", "b"]);
-    assert!(
-        Dataset::open(&[folder(&[]).path()], &ReadOptions::default())
-            .unwrap_err()
-            .to_string()
-            .contains("no data files")
-    );
-    let paths = [plain.path().join("b.jsonl"), plain.path().join("a.jsonl"), plain.path().join("b.jsonl")];
-    let several = Dataset::open(&paths, &ReadOptions::default()).unwrap();
-    assert_eq!(texts(&several), ["b", "a", "b"]);
-    assert_eq!(several.row(1).unwrap().id, "a:1");
-}
-
-/// More lines than one batch of the reader, found by number in any order.
-#[test]
-fn rows_by_number() {
-    let lines: String =
-        (0..20_000).map(|i| format!("{{\"text\": \"row {i} {}\"}}\n", "x".repeat(i % 50))).collect();
-    let folder = folder(&[("many.jsonl", &lines)]);
-    let set = open(&folder.path().join("many.jsonl"));
-    assert_eq!(set.len(), 20_000);
-    for i in [19_999, 0, 8191, 8192, 8193, 12_345] {
-        let row = set.row(i).unwrap();
-        assert!(row.expert[0].content.starts_with(&format!("row {i} ")));
-        assert_eq!(row.id, format!("many:{}", i + 1));
-    }
-}
-
-#[test]
-fn a_file_changed_under_the_reader_is_noticed() {
-    let folder = folder(&[("data.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n")]);
-    let path = folder.path().join("data.jsonl");
-    let set = open(&path);
-    std::fs::write(&path, "{\"text\": \"longer than before\"}\n").unwrap();
-    assert!(set.row(1).is_err());
-}
-
-#[test]
-fn the_fingerprint_is_that_of_the_rows_in_order() {
-    let print = |lines: &str| open(&folder(&[("x.jsonl", lines)]).path().join("x.jsonl")).fingerprint();
-    let (a, b) = ("{\"text\": \"a\"}\n", "{\"text\": \"b\"}\n");
-    assert_eq!(print(&format!("{a}{b}")), print(&format!("{a}{b}")));
-    let others =
-        [print(&format!("{b}{a}")), print(a), print(&format!("{a}{a}")), print(&format!("{a}{b}{b}"))];
-    assert!(!others.contains(&print(&format!("{a}{b}"))));
-}
-
 /// A row written and read again is the same row, whatever it was read from.
 #[test]
 fn rows_are_written_as_they_are_read() {
@@ -416,4 +244,35 @@ fn provenance_is_kept_and_policy_completions_are_a_column() {
     assert_eq!((teacher.model.as_deref(), teacher.reward), (Some("m"), None));
     assert_eq!(serde_json::to_string(&teacher.provenance).unwrap(), r#"{"seed":3,"verified":true}"#);
     assert!(row.expert.is_empty() && row.columns.contains_key("policy_completions"));
+}
+
+/// TRL's rewards read a `solution` column beside the conversation, and so does the verifier here.
+#[test]
+fn references_beside_conversations() {
+    let user = r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    for line in [
+        format!(r#"{{"messages": {user}, "solution": "so\n#### 7"}}"#),
+        format!(r#"{{"messages": {user}, "answer": 7}}"#),
+        r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "answer": "7"}"#.into(),
+        r#"{"instruction": "q", "output": "a", "answer": "7"}"#.into(),
+        r#"{"query": "q", "response": "a", "solution": "7"}"#.into(),
+    ] {
+        let row = first(&line);
+        assert_eq!((row.gold.as_deref(), contents(&row)), (Some("7"), vec!["a"]), "{line}");
+    }
+    // What is no text is no reference.
+    let row = first(&format!(r#"{{"messages": {user}, "answer": {{"x": 1}}}}"#));
+    assert_eq!((row.gold.as_deref(), row.columns["answer"]["x"].as_i64()), (None, Some(1)));
+}
+
+/// A file of nothing but bad rows is no data set, even where they may be dropped.
+#[test]
+fn nothing_but_bad_rows() {
+    let folder = folder(&[("data.jsonl", "{\"text\": \"\"}\n{\"text\": 3}\n")]);
+    let options = ReadOptions { bad_rows: BadRows::Drop, ..ReadOptions::default() };
+    let error = Dataset::open(&[folder.path().join("data.jsonl")], &options).unwrap_err().to_string();
+    assert!(
+        error.contains("all 2 rows are unusable") && error.contains("data.jsonl:1: column \"text\" is empty"),
+        "{error}"
+    );
 }

@@ -1,10 +1,26 @@
-//! Ways in which other trainers lose a run without a word; each must be an error or impossible here.
+//! Ways in which other trainers lose a run without a word; each must be an error or impossible here. The tests are named
+//! after the lines of this table; those of other crates are named in it.
+//!
+//! | line | failure | test |
+//! |---|---|---|
+//! | 1 | a mask without a learned token | `line_01_...` |
+//! | 2 | a mask that covers everything | `line_02_...` |
+//! | 3 | two BOS tokens | `line_03_...` |
+//! | 4 | EOS never learned | `line_04_...` |
+//! | 5 | the wrong EOS saved | `line_05_...` |
+//! | 6 | a wrong boundary between prompt and completion | `line_06_...` |
+//! | 7 | accumulated gradients that are not those of the large batch | `train/tests/step.rs`: `the_step_does_not_depend_on_how_it_is_cut`; `objective/tests/identities.rs`: `a_mean_of_means_is_not_the_token_mean` |
+//! | 8 | packed rows that see each other, or stand at wrong positions | `model/tests/equivalence.rs`: `packed_sequences_have_the_log_probs_that_each_has_alone`, `changing_one_segment_leaves_what_does_not_see_it_bit_equal`; `line_08_...` |
+//! | 9 | small updates that round to nothing in bf16 | `gft/tests/train.rs`: `resume_keeps_the_master_weights_of_a_rounded_model` |
+//! | 12 | all groups without a signal, loss 0, nothing said | `train/tests/step.rs`: `no_signal_no_update`; `train/src/health.rs` |
+//! | 13 | equal rewards whose deviation is not quite 0 | `objective/src/advantage.rs`: `equal_rewards_have_advantage_exactly_zero` |
+//! | 15 | text tokenized again into other ids than those sampled | `rollout/tests/own.rs`: `own_rollouts_are_keyed`; `line_06_merges_across_...` |
 
 #![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
 
 use gft_data::{
-    ChatTemplate, Completion, Encode, EncodeOptions, Encoder, Message, Presentation, Prompt, Rendering, Row,
-    Tokenizer,
+    ChatTemplate, Completion, Encode, EncodeOptions, Encoder, GroupShape, Message, Presentation, Prompt,
+    Rendering, Row, Tokenizer, pack,
 };
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -65,7 +81,7 @@ fn learned(encoder: &Encoder, ids: &[u32], mask: &[bool]) -> Vec<String> {
 
 // 1: a mask without a single learned token.
 #[test]
-fn no_supervised_token_is_an_error() {
+fn line_01_no_supervised_token_is_an_error() {
     let marks_nothing = "{% for m in messages %}{{ m.content }}{% generation %}{% endgeneration %}<|im_end|>{% endfor %}{{ 'A:' if add_generation_prompt }}";
     let marked = encoder("plain", marks_nothing, all_turns());
     assert!(error(marked.row(&turns())).contains("no token of this completion would be learned"));
@@ -75,7 +91,7 @@ fn no_supervised_token_is_an_error() {
 
 // 2: a mask that covers everything.
 #[test]
-fn other_speakers_are_never_learned() {
+fn line_02_other_speakers_are_never_learned() {
     for template in ["chatml", "chatml_marked_crlf", "qwen2_5"] {
         let encoder = encoder("plain", template, all_turns());
         let encoded = encoder.row(&turns()).unwrap().kept().unwrap();
@@ -87,7 +103,7 @@ fn other_speakers_are_never_learned() {
 
 // 3: two BOS tokens.
 #[test]
-fn one_bos() {
+fn line_03_one_bos() {
     let bos = tokenizer("bos").bos_id().unwrap();
     let count = |ids: &[u32]| ids.iter().filter(|&&id| id == bos).count();
     // From the template, which the tokenizer must not repeat.
@@ -115,7 +131,7 @@ fn one_bos() {
 
 // 4: EOS never learned because it is also the padding token, or because the template leaves it out.
 #[test]
-fn the_end_of_the_turn_is_learned() {
+fn line_04_the_end_of_the_turn_is_learned() {
     let pad_is_eos = tokenizer_with(|config| config["pad_token"] = json!("<|im_end|>"));
     assert_eq!(pad_is_eos.pad_id(), pad_is_eos.eos_id());
     let source = std::fs::read_to_string(golden("templates/chatml.jinja")).unwrap();
@@ -138,6 +154,24 @@ fn the_end_of_the_turn_is_learned() {
     assert!(error(encoder.row(&turns())).contains("no end of a turn is learned"));
 }
 
+// 8: of several groups in one pass each completion follows its own prompt, and no prompt stands twice.
+#[test]
+fn line_08_packed_groups_are_trees_of_their_own() {
+    let groups: Vec<GroupShape> = (1..40)
+        .map(|i| GroupShape { prompt: 3 + i % 7, responses: (0..i % 5).map(|k| 2 + k * i % 11).collect() })
+        .collect();
+    let plan = pack(&groups, 64).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for tree in plan.batches.iter().flat_map(|batch| &batch.trees) {
+        for &response in &tree.responses {
+            assert!(response < groups[tree.group].responses.len(), "a response of another group");
+            assert!(seen.insert((tree.group, response)), "packed twice");
+        }
+    }
+    assert_eq!(seen.len(), groups.iter().map(|group| group.responses.len()).sum::<usize>());
+    assert!(plan.batches.iter().any(|batch| batch.trees.len() > 1), "nothing was packed together");
+}
+
 fn tokenizer_with(change: impl Fn(&mut Value)) -> Tokenizer {
     let folder = tempfile::tempdir().unwrap();
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
@@ -152,7 +186,7 @@ fn tokenizer_with(change: impl Fn(&mut Value)) -> Tokenizer {
 
 // 5: the wrong EOS saved after a base model has learned a chat format.
 #[test]
-fn the_learned_end_is_saved() {
+fn line_05_the_learned_end_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(golden("tokenizers/plain").join(name), folder.path().join(name)).unwrap();
@@ -184,7 +218,7 @@ fn the_learned_end_is_saved() {
 
 // 6: a wrong boundary between prompt and completion.
 #[test]
-fn a_template_that_does_not_continue_its_prompt_is_refused() {
+fn line_06_a_template_that_does_not_continue_its_prompt_is_refused() {
     let row = question("q", "<think>\nhm\n</think>\n\nanswer");
     let error = error(encoder("bos", "deepseek_r1", EncodeOptions::default()).row(&row));
     assert!(error.contains("boundary") && error.contains("verbatim"), "{error}");
@@ -198,7 +232,7 @@ fn a_template_that_does_not_continue_its_prompt_is_refused() {
 
 /// Turns that the template rewrites once later ones follow have no mask that is true for all of them.
 #[test]
-fn rewritten_turns_are_refused() {
+fn line_06_rewritten_turns_are_refused() {
     let messages =
         [Message::user("One?"), Message::assistant("<think>\nhm\n</think>\n\n1"), Message::user("Two?")];
     let row = row(Prompt::Messages(messages.to_vec()), "2");
@@ -206,9 +240,9 @@ fn rewritten_turns_are_refused() {
     assert!(encoder("plain", "qwen3", EncodeOptions::default()).row(&row).is_ok());
 }
 
-// 6 and 15: the prompt's ids are those of generation, whatever follows, and nothing is lost at the seam.
+// 6: the prompt's ids are those of generation, whatever follows, and nothing is lost at the seam.
 #[test]
-fn merges_across_the_boundary_are_kept_apart_and_said() {
+fn line_06_merges_across_the_boundary_are_kept_apart_and_said() {
     let encoder = encoder("plain", "chatml", EncodeOptions::default());
     for (prompt, completion, merged) in
         [("one cl", "ips in May", true), ("Natalia", " sold", false), ("she ", "sold", true)]
@@ -226,7 +260,7 @@ fn merges_across_the_boundary_are_kept_apart_and_said() {
 }
 
 #[test]
-fn limits_are_counted_and_never_silent() {
+fn line_04_limits_are_counted_and_never_silent() {
     let options = |max_prompt_tokens, max_completion_tokens, max_length| EncodeOptions {
         max_prompt_tokens,
         max_completion_tokens,

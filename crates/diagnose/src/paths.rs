@@ -18,6 +18,8 @@ pub struct ShortRun<'a> {
     pub model: &'a Path,
     /// The data files.
     pub data: &'a [std::path::PathBuf],
+    /// Names of their columns where detection does not know them.
+    pub columns: &'a gft_data::ColumnMap,
     /// Steps.
     pub steps: u64,
     /// Demonstrations of a step.
@@ -87,6 +89,9 @@ pub fn short_run<D: Device + Clone>(
         ("report_to", "none".into()),
         ("log_entropy", "false".into()),
     ];
+    if !run.columns.is_empty() {
+        flags.push(("columns", run.columns.to_string()));
+    }
     if let Some(tau) = tau {
         flags.push(("demonstration_rule", "dcr".into()));
         flags.push(("tau", tau.to_string()));

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gft_data::ColumnMap;
 use gft_eval::{BENCHMARKS, Grader, Task, Verdict};
 
 fn rows() -> PathBuf {
@@ -44,7 +45,7 @@ const EXPECTED: [(&str, &str, &[&str]); 17] = [
 fn every_benchmark_is_read() {
     assert_eq!(EXPECTED.map(|(name, ..)| name).len(), BENCHMARKS.len());
     for (name, question, golds) in EXPECTED {
-        let task = Task::open(&file(name), None, None).unwrap();
+        let task = Task::open(&file(name), None, &ColumnMap::EMPTY, None).unwrap();
         assert_eq!(task.name, name);
         let first = task.problems[0].row.prompt.text();
         assert!(first.contains(question), "{name}: {first}");
@@ -78,7 +79,7 @@ fn columns_tell_what_a_name_does_not() {
         let from = file(name);
         let to = dir.path().join("rows").with_extension(from.extension().unwrap());
         std::fs::copy(&from, &to).unwrap();
-        assert_eq!(Task::open(&to, None, None).unwrap().name, name);
+        assert_eq!(Task::open(&to, None, &ColumnMap::EMPTY, None).unwrap().name, name);
     }
 }
 
@@ -86,13 +87,13 @@ fn columns_tell_what_a_name_does_not() {
 fn any_data_file_with_answers() {
     let groups =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/data/rows/gsm8k-groups-10.jsonl");
-    let task = Task::open(&groups, None, Some(4)).unwrap();
+    let task = Task::open(&groups, None, &ColumnMap::EMPTY, Some(4)).unwrap();
     assert_eq!((task.name.as_str(), task.problems.len()), ("gsm8k-groups-10", 4));
     assert!(task.problems.iter().all(|problem| !problem.gold().is_empty()));
 }
 
 fn refused(path: &Path, name: Option<&str>, says: &str) {
-    let error = Task::open(path, name, None).unwrap_err().to_string();
+    let error = Task::open(path, name, &ColumnMap::EMPTY, None).unwrap_err().to_string();
     assert!(error.contains(says), "{error}");
 }
 

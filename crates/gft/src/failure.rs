@@ -73,6 +73,7 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         match &error {
             DataError::Argument(_) => Self::Usage(error.to_string()),
+            DataError::Stopped => Self::Interrupted,
             DataError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
                 Self::Run(error.to_string())
             }

@@ -1,5 +1,6 @@
 //! The `gft` binary: parse, validate, call, print.
 
+mod columns;
 mod commands;
 mod failure;
 mod interrupt;
@@ -33,6 +34,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Talk to a model.
     Chat(commands::chat::Args),
+    /// Look at data as training reads it, or rewrite it in another layout.
+    Data(commands::data::Args),
     /// See in two minutes what SFT and GFT do to a small model: accuracy, forgetting, entropy, distance.
     Demo(commands::demo::Args),
     /// Look at this machine: processor, memory, disk, terminal, optional parts.
@@ -89,6 +92,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Bench(args) => commands::bench::run(args),
         Command::Chat(args) => commands::chat::run(args),
+        Command::Data(args) => commands::data::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),

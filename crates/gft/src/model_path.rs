@@ -13,12 +13,7 @@ use crate::failure::Failure;
 /// # Errors
 /// What is not a model folder, with what it is instead and what to give in its place.
 pub fn open(path: &Path) -> Result<ModelFolder, Failure> {
-    if !path.exists() {
-        return Err(Failure::data(absent(path)));
-    }
-    if path.is_file() {
-        return Err(Failure::data(file(path)));
-    }
+    exists(path)?;
     if !path.join("config.json").is_file() {
         return Err(Failure::data(format!("{}: not a model folder: {}", path.display(), no_config(path))));
     }
@@ -26,6 +21,20 @@ pub fn open(path: &Path) -> Result<ModelFolder, Failure> {
         return Err(Failure::data(format!("{}: no weights: {}", path.display(), no_weights(path))));
     }
     Ok(ModelFolder::open(path)?)
+}
+
+/// Whether there is a folder, whatever is in it.
+///
+/// # Errors
+/// No such folder, or a file, with what to give in its place.
+pub fn exists(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Err(Failure::data(absent(path)));
+    }
+    if path.is_file() {
+        return Err(Failure::data(file(path)));
+    }
+    Ok(())
 }
 
 fn absent(path: &Path) -> String {

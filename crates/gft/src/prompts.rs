@@ -48,10 +48,10 @@ pub struct PromptArgs {
 #[command(next_help_heading = "Prompts")]
 pub struct TemplateArgs {
     /// System message for conversations that bring none.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, alias = "system-prompt", value_name = "TEXT")]
     system: Option<String>,
     /// Chat template to use instead of the folder's own.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "chat-template-path", value_name = "FILE")]
     chat_template: Option<PathBuf>,
     /// Variables for the template, as a JSON object: '{"enable_thinking": false}'.
     #[arg(long, value_name = "JSON", value_parser = object)]
@@ -267,7 +267,7 @@ fn no_prompt(input: &InputRow, complete: bool) -> Failure {
         .iter()
         .find(|key| input.object.contains_key(**key))
     {
-        Some(key) if !complete => format!("; jq -c '. + {{prompt: .{key}}}' makes the question a prompt"),
+        Some(key) if !complete => format!("; --columns prompt={key} makes the question the prompt"),
         _ => String::new(),
     };
     input.failure(&format!("a row needs {wanted}; this one has {}{hint}", input.keys()))

@@ -36,8 +36,12 @@ impl Verbosity {
 
 /// Whether standard error is a terminal that wants colour (`NO_COLOR`, <https://no-color.org>).
 pub fn colour() -> bool {
-    stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stderr().is_terminal() && colour_wanted()
+}
+
+/// Whether colour is wanted where there is a terminal.
+pub fn colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 

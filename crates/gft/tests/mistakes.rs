@@ -87,6 +87,9 @@ fn mistakes_are_named_with_what_to_do() {
         // A later stage is looked at before the first one runs.
         ("[[stages]]\nmethod = \"sft\"\n[[stages]]\nmax_prompt_length = 2", &[], 3, &["prompt too long"]),
         ("", &["--data", &nan], 3, &["strange.jsonl", "no known layout"]),
+        ("columns = \"promt=prompt\"", &[], 2, &["unknown role \"promt\"", "did you mean prompt?"]),
+        ("[columns]\nprompt = 3", &[], 2, &["`columns`"]),
+        ("[columns]\nprompt = \"promt\"", &[], 3, &["\"promt\" as prompt", "did you mean \"prompt\"?"]),
         ("", &["--output-dir", "/proc/nowhere"], 1, &["/proc/nowhere"]),
     ];
     for (text, flags, code, parts) in cases {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use gft_data::{Encode, EncodeOptions, Encoder, Tokenizer};
+use gft_data::{ColumnMap, Encode, EncodeOptions, Encoder, Tokenizer};
 use gft_eval::stats::{Bootstrap, Estimate};
 use gft_eval::{DriftOptions, Grader, Item, Record, Run, RunOptions, Summary, Task, Watch, drift};
 use gft_model::generate::{Generator, Sampling};
@@ -95,8 +95,8 @@ impl Probe {
     /// Files or folders that cannot be used.
     pub fn new(base: &Path, target: &Path, others: &Path, options: ProbeOptions) -> Result<Self> {
         Ok(Self {
-            target: Task::open(target, None, Some(options.problems))?,
-            others: Task::open(others, None, Some(options.others))?,
+            target: Task::open(target, None, &ColumnMap::EMPTY, Some(options.problems))?,
+            others: Task::open(others, None, &ColumnMap::EMPTY, Some(options.others))?,
             base: ModelFolder::open(base)?.load(Cpu::new())?,
             encoder: Encoder::new(Arc::new(Tokenizer::load(base)?), EncodeOptions::default())?,
             grader: Grader::default(),

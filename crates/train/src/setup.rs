@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gft_data::{BadRows, Dataset, EncodeOptions, Encoder, Presentation, ReadOptions, Rendering, Tokenizer};
+use gft_data::{
+    BadRows, ColumnMap, Dataset, EncodeOptions, Encoder, Presentation, ReadOptions, Rendering, Tokenizer,
+};
 use gft_model::architecture::Architecture;
 use gft_model::device::Device;
 use gft_model::generate::Sampling;
@@ -119,7 +121,14 @@ pub fn encoder(dir: &Path, settings: &Settings, arch: &Architecture) -> Result<A
 fn read_options(settings: &Settings) -> Result<ReadOptions, ConfigError> {
     let bad_rows =
         choice("bad_rows", &settings.bad_rows, &[("error", BadRows::Error), ("drop", BadRows::Drop)])?;
-    Ok(ReadOptions { bad_rows, strip_calculator: settings.strip_calculator, ..ReadOptions::default() })
+    let columns = ColumnMap::from_pairs(settings.columns.iter().map(String::as_str))
+        .map_err(|error| ConfigError::Contradiction(error.to_string()))?;
+    Ok(ReadOptions {
+        columns,
+        bad_rows,
+        strip_calculator: settings.strip_calculator,
+        ..ReadOptions::default()
+    })
 }
 
 impl StagePlan {

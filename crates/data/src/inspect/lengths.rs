@@ -23,7 +23,8 @@ pub struct Lengths {
     pub p99: u64,
     /// The largest.
     pub max: u64,
-    /// Bins of equal width, empty ones between included.
+    /// Bins of equal width, empty ones between included. Where a few lengths lie far off the others, the last bin takes
+    /// them and is wider.
     pub histogram: Vec<Bin>,
 }
 
@@ -39,39 +40,44 @@ pub struct Bin {
 }
 
 /// At most so many bins, of a width of 1, 2 or 5 times a power of ten.
-const BINS: u64 = 16;
+const BINS: u64 = 12;
 
 impl Lengths {
     /// The distribution of `lengths`.
-    pub fn of(mut lengths: Vec<usize>) -> Self {
+    pub fn of(mut lengths: Vec<u32>) -> Self {
         lengths.sort_unstable();
         let (Some(&min), Some(&max)) = (lengths.first(), lengths.last()) else { return Self::default() };
         let count = lengths.len();
-        let quantile = |percent: usize| lengths[(count * percent).div_ceil(100).max(1) - 1] as u64;
-        let sum: usize = lengths.iter().sum();
+        let quantile = |percent: usize| u64::from(lengths[(count * percent).div_ceil(100).max(1) - 1]);
+        let sum: u64 = lengths.iter().map(|&length| u64::from(length)).sum();
+        let (min, max) = (u64::from(min), u64::from(max));
         Self {
             count: count as u64,
-            sum: sum as u64,
-            min: min as u64,
+            sum,
+            min,
             mean: sum as f64 / count as f64,
             p50: quantile(50),
             p90: quantile(90),
             p95: quantile(95),
             p99: quantile(99),
-            max: max as u64,
-            histogram: histogram(&lengths, min as u64, max as u64),
+            max,
+            histogram: histogram(&lengths, min, max, quantile(99)),
         }
     }
 }
 
-fn histogram(sorted: &[usize], min: u64, max: u64) -> Vec<Bin> {
+/// One length of 30,000 must not squeeze all others into one bin: beyond twice `p99` they share the last.
+fn histogram(sorted: &[u32], min: u64, max: u64, p99: u64) -> Vec<Bin> {
+    let far = max > 2 * p99;
+    let last = if far { p99 } else { max };
     let widths = (0..19).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
-    let fits = |width: &u64| max / width - min / width < BINS;
+    let fits = |width: &u64| last / width - min / width < BINS;
     let width = widths.into_iter().find(fits).unwrap_or(u64::MAX);
     let bin = |n: u64| {
-        let (from, to) = (n * width, (n + 1).saturating_mul(width));
-        let below = |bound: u64| sorted.partition_point(|&l| (l as u64) < bound) as u64;
+        let tail = far && n == last / width;
+        let (from, to) = (n * width, if tail { max + 1 } else { (n + 1).saturating_mul(width) });
+        let below = |bound: u64| sorted.partition_point(|&l| u64::from(l) < bound) as u64;
         Bin { from, to, count: below(to) - below(from) }
     };
-    (min / width..=max / width).map(bin).collect()
+    (min / width..=last / width).map(bin).collect()
 }

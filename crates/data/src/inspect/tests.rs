@@ -36,6 +36,10 @@ fn quantiles_and_histogram() {
     assert_eq!((bins[0], bins[1], bins[10]), ((0, 10, 9), (10, 20, 10), (100, 110, 1)));
     assert_eq!(bins.iter().map(|b| b.2).sum::<u64>(), 100);
     assert_eq!(Lengths::of(vec![7]).p99, 7);
+    // One length far off leaves the bins of the others as they are.
+    let far = Lengths::of((1..=1000).chain([1_000_000]).collect());
+    let bins: Vec<(u64, u64, u64)> = far.histogram.iter().map(|b| (b.from, b.to, b.count)).collect();
+    assert_eq!((bins[0], bins.last().copied()), ((0, 100, 99), Some((900, 1_000_001, 102))));
     assert_eq!(Lengths::of(Vec::new()), Lengths::default());
 }
 
@@ -47,12 +51,12 @@ fn report_without_a_model() {
         r#"{"question": "aé", "answer": "two, which is a rather long story without any answer in it"}"#,
         r#"{"question": "abcd", "answer": "7"}"#,
     ]);
-    let report = DatasetReport::new(&set, None, None).unwrap();
+    let report = DatasetReport::new(&set, None, None, &mut |_, _| ()).unwrap();
     assert_eq!((report.rows, report.sampled, report.unit), (4, 4, "characters"));
     assert_eq!((report.duplicate_prompts, report.duplicate_rows), (2, 1));
     assert_eq!((report.gold["####"], report.without_gold, report.without_completion), (2, 1, 0));
     assert_eq!((report.prompts.min, report.prompts.max, report.experts.count), (2, 4, 4));
-    let part = DatasetReport::new(&set, None, Some(1)).unwrap();
+    let part = DatasetReport::new(&set, None, Some(1), &mut |_, _| ()).unwrap();
     assert_eq!((part.rows, part.sampled, part.prompts.count), (4, 1, 1));
 }
 
@@ -69,15 +73,33 @@ fn report_of_tokens() {
         ..EncodeOptions::default()
     };
     let encoder = encoder("chatml.jinja", options);
-    let report = DatasetReport::new(&set, Some(&encoder), None).unwrap();
+    let report = DatasetReport::new(&set, Some(&encoder), None, &mut |_, _| ()).unwrap();
     assert_eq!((report.prompts_too_long, report.completions_cut, report.special_tokens_in_text), (1, 1, 1));
-    assert_eq!(
-        (report.prompts.count, report.experts.count, report.experts.max, report.failed),
-        (2, 2, 12, 0)
-    );
-    let learned = report.experts.sum as f64;
-    assert_eq!(report.supervised_fraction, learned / (learned + report.prompts.sum as f64));
+    // Lengths are whole, what is learned is what the limits leave.
+    let limited: Vec<_> = set.iter().filter_map(|row| encoder.row(&row.unwrap()).unwrap().kept()).collect();
+    let learned: usize = limited.iter().map(|row| row.expert[0].ids.len()).sum();
+    let context: usize = limited.iter().map(|row| row.prompt.ids.len()).sum();
+    assert_eq!((report.prompts.count, report.experts.count, report.failed, limited.len()), (3, 3, 0, 2));
+    assert!(report.prompts.max > 30 && report.experts.max > 12);
+    assert_eq!(report.totals.sum, report.prompts.sum + report.experts.sum);
+    assert_eq!(report.supervised_tokens, learned as u64);
+    assert_eq!(report.supervised_fraction, learned as f64 / (learned + context) as f64);
+    assert_eq!((report.limits.max_prompt_length, report.limits.max_completion_length), (Some(30), Some(12)));
     assert!(report.encoding.contains("<|im_end|>"));
+}
+
+/// Reasons are counted by kind, whatever numbers stand in them.
+#[test]
+fn drops_are_counted_by_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.jsonl");
+    std::fs::write(&path, "{\"text\": \"a\"}\n{\"te\n{\"tex\n\n").unwrap();
+    let options = ReadOptions { bad_rows: crate::BadRows::Drop, ..ReadOptions::default() };
+    let report =
+        DatasetReport::new(&Dataset::open(&[path], &options).unwrap(), None, None, &mut |_, _| ()).unwrap();
+    let reasons: Vec<(u64, u64, &str)> =
+        report.drop_reasons.iter().map(|r| (r.count, r.line, r.reason.split(':').next().unwrap())).collect();
+    assert_eq!(reasons, [(2, 2, "no JSON"), (1, 4, "a blank line")]);
 }
 
 #[test]
@@ -88,7 +110,8 @@ fn rows_that_fail_are_listed() {
         render: RenderOptions { date: Date::new(2025, 1, 1), ..RenderOptions::default() },
         ..EncodeOptions::default()
     };
-    let report = DatasetReport::new(&set, Some(&encoder("mistral.jinja", options)), None).unwrap();
+    let report =
+        DatasetReport::new(&set, Some(&encoder("mistral.jinja", options)), None, &mut |_, _| ()).unwrap();
     assert_eq!((report.failed, report.prompts.count), (1, 0));
     assert!(
         report.failures[0].contains("data:1") && report.failures[0].contains("after 1 turns comes no user"),

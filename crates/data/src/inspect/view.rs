@@ -20,6 +20,8 @@ pub enum TokenRole {
 pub struct TokenView {
     /// The id.
     pub id: u32,
+    /// Whether it is a special token: BOS, EOS, the marks of turns.
+    pub special: bool,
     /// Its text; empty if the character that it begins is completed by a later token.
     pub text: String,
     /// What becomes of it.
@@ -48,7 +50,10 @@ impl Encoder {
     fn tokens(&self, ids: impl Iterator<Item = (u32, TokenRole)>) -> Result<Vec<TokenView>> {
         let mut stream = self.tokenizer().stream(false);
         let mut tokens: Vec<TokenView> = ids
-            .map(|(id, role)| Ok(TokenView { id, text: stream.push(id)?, role }))
+            .map(|(id, role)| {
+                let special = self.tokenizer().is_special(id);
+                Ok(TokenView { id, special, text: stream.push(id)?, role })
+            })
             .collect::<Result<_>>()?;
         let rest = stream.finish()?;
         if let Some(last) = tokens.last_mut() {

@@ -1,8 +1,9 @@
 //! A JSON object as a [`Row`], by the layout of its columns.
 
 use super::answer::{GoldRule, find_gold, strip_calculator};
-use super::layout::{ColumnMap, Layout, at};
-use super::{ReadOptions, SolutionAsExpert};
+use super::columns::ColumnMap;
+use super::layout::{Layout, at};
+use super::{FileSummary, ReadOptions, SolutionAsExpert};
 use crate::{Completion, DataError, Message, Prompt, Result, Row};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -45,14 +46,14 @@ impl Converter {
         let rows: Vec<Map<String, Value>> =
             samples.iter().filter_map(|s| serde_json::from_slice(s).ok()).collect();
         let found = rows.iter().find_map(Layout::detect);
-        let mapped = options.columns != ColumnMap::default();
+        let mapped = !options.columns.is_empty();
         let layout = match (&found, mapped) {
             (Some((layout, _)), _) => *layout,
             (None, true) => Layout::Mapped,
             (None, false) => {
                 let message = match rows.first() {
                     Some(row) => format!(
-                        "no known layout: the columns are {}; name the ones to use with a column map (prompt=..., solution=..., ...)",
+                        "no known layout: the columns are {}; name the ones to use with a column map (--columns prompt=NAME,solution=NAME)",
                         row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
                     ),
                     None => "none of the first lines is a JSON object".to_string(),
@@ -69,12 +70,10 @@ impl Converter {
             (detected.prompt, detected.text) = (None, None);
         }
         let columns = options.columns.or(&detected);
-        for (role, name) in options.columns.named() {
-            if !rows.is_empty() && rows.iter().all(|row| at(row, name).is_none()) {
-                let message =
-                    format!("the column map names {name:?} as {role}, but no row has such a column");
-                return Err(DataError::file(path, message));
-            }
+        if !rows.is_empty()
+            && let Some(message) = options.columns.missing_from(&rows.iter().collect::<Vec<_>>())
+        {
+            return Err(DataError::file(path, message));
         }
         let used: Vec<&str> = columns.named().iter().filter_map(|(_, name)| name.split('.').next()).collect();
         let mut others: Vec<String> = Vec::new();
@@ -91,6 +90,25 @@ impl Converter {
             SolutionAsExpert::WhenWorked => found.mostly_worked(path, samples),
         };
         Ok(found)
+    }
+
+    /// Whether a column has the rows' ids.
+    pub fn has_ids(&self) -> bool {
+        self.columns.id.is_some()
+    }
+
+    /// What was found in a file of `rows` usable rows.
+    pub fn summary(&self, path: &Path, format: &str, rows: u64) -> FileSummary {
+        FileSummary {
+            path: path.to_path_buf(),
+            format: format.into(),
+            layout: self.layout.to_string(),
+            columns: self.columns.named().into_iter().map(|(role, name)| (role, name.to_string())).collect(),
+            other_columns: self.others.clone(),
+            mapped: self.mapped,
+            solutions_learned: self.columns.solution.is_some().then_some(self.demonstrations),
+            rows,
+        }
     }
 
     pub fn description(&self) -> String {
@@ -250,7 +268,11 @@ impl Converter {
         let mut completion = match value {
             Value::String(text) => Completion::text(text),
             Value::Object(object) if object.get("content").is_some_and(Value::is_string) => {
-                serde_json::from_value(value.clone()).map_err(|e| e.to_string())?
+                // Parquet writes what a completion does not have as null.
+                let said = object.iter().filter(|(_, value)| !value.is_null());
+                let said: Map<String, Value> =
+                    said.map(|(key, value)| (key.clone(), value.clone())).collect();
+                serde_json::from_value(said.into()).map_err(|e| e.to_string())?
             }
             Value::Array(_) => completion(messages(value, "completion")?),
             other => return Err(format!("must be text or an object with \"content\", not {}", kind(other))),

@@ -1,32 +1,8 @@
 //! Layouts: which columns of which data sets mean what.
 
+use super::columns::ColumnMap;
 use serde_json::{Map, Value};
 use std::fmt;
-
-/// Names of columns, each a key or a dotted path (`reward_model.ground_truth`). What is set wins over detection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnMap {
-    /// A question (text) or messages.
-    pub prompt: Option<String>,
-    /// A second part of the question, put below it (alpaca's `input`).
-    pub input: Option<String>,
-    /// A system message.
-    pub system: Option<String>,
-    /// A whole conversation; the last assistant turn is the completion.
-    pub messages: Option<String>,
-    /// The reference solution.
-    pub solution: Option<String>,
-    /// The gold answer.
-    pub answer: Option<String>,
-    /// A demonstration, or a list of them.
-    pub expert: Option<String>,
-    /// A list of responses of other models.
-    pub teachers: Option<String>,
-    /// Text without a prompt.
-    pub text: Option<String>,
-    /// The row's id.
-    pub id: Option<String>,
-}
 
 /// A known layout of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +66,21 @@ impl Layout {
         let some = |key: &str| row.contains_key(key).then(|| key.to_string());
         let first = |keys: &[&str]| keys.iter().find(|key| has(key)).map(|key| (*key).to_string());
         let id = first(&["id", "unique_id", "uuid"]);
-        let is = |layout, columns: ColumnMap| Some((layout, ColumnMap { id, ..columns }));
+        let is = |layout, columns: ColumnMap| {
+            Some((layout, ColumnMap { id: columns.id.clone().or_else(|| id.clone()), ..columns }))
+        };
         let named = |prompt: &str| ColumnMap { prompt: Some(prompt.into()), ..ColumnMap::default() };
         let solution = first(&["solution", "answer", "gold", "final_answer"]);
+        // Beside a conversation only what can be a reference counts as one.
+        let reference = |key: &str| {
+            let text = |v: &Value| v.is_string() || v.is_number();
+            row.get(key).is_some_and(text).then(|| key.to_string())
+        };
+        let beside = || ColumnMap {
+            solution: reference("solution"),
+            answer: reference("answer"),
+            ..ColumnMap::default()
+        };
         let answer =
             || first(&["answer", "final_answer", "gold"]).filter(|key| Some(key) != solution.as_ref());
         if has("prompt") && (has("teacher_completions") || has("expert_completions")) {
@@ -111,6 +99,7 @@ impl Layout {
             return is(
                 Layout::Verl,
                 ColumnMap {
+                    id: at(row, "extra_info.id").map(|_| "extra_info.id".to_string()),
                     answer: Some("reward_model.ground_truth".into()),
                     solution: Some("extra_info.answer".into()),
                     ..named("prompt")
@@ -148,19 +137,22 @@ impl Layout {
                 input: some("input"),
                 system: some("system"),
                 expert: some("output"),
-                ..named("instruction")
+                prompt: Some("instruction".into()),
+                ..beside()
             };
             return is(Layout::Alpaca, columns);
         }
         if has("query") && has("response") {
-            return is(Layout::QueryResponse, ColumnMap { expert: some("response"), ..named("query") });
+            return is(
+                Layout::QueryResponse,
+                ColumnMap { expert: some("response"), prompt: Some("query".into()), ..beside() },
+            );
         }
         if has("messages") {
-            return is(Layout::Messages, ColumnMap { messages: some("messages"), ..ColumnMap::default() });
+            return is(Layout::Messages, ColumnMap { messages: some("messages"), ..beside() });
         }
         if has("conversations") {
-            let columns =
-                ColumnMap { messages: some("conversations"), system: some("system"), ..ColumnMap::default() };
+            let columns = ColumnMap { messages: some("conversations"), system: some("system"), ..beside() };
             return is(Layout::ShareGpt, columns);
         }
         if let Some(prompt) = first(&["prompt", "question", "problem", "instruction", "query"]) {
@@ -170,42 +162,6 @@ impl Layout {
             return is(Layout::Text, ColumnMap { text: some("text"), ..ColumnMap::default() });
         }
         None
-    }
-}
-
-impl ColumnMap {
-    /// These names, those of `other` where there is none.
-    pub(super) fn or(&self, other: &Self) -> Self {
-        let pick = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
-        Self {
-            prompt: pick(&self.prompt, &other.prompt),
-            input: pick(&self.input, &other.input),
-            system: pick(&self.system, &other.system),
-            messages: pick(&self.messages, &other.messages),
-            solution: pick(&self.solution, &other.solution),
-            answer: pick(&self.answer, &other.answer),
-            expert: pick(&self.expert, &other.expert),
-            teachers: pick(&self.teachers, &other.teachers),
-            text: pick(&self.text, &other.text),
-            id: pick(&self.id, &other.id),
-        }
-    }
-
-    /// Role and name of each column that is set.
-    pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
-        let all = [
-            ("prompt", &self.prompt),
-            ("input", &self.input),
-            ("system", &self.system),
-            ("messages", &self.messages),
-            ("solution", &self.solution),
-            ("answer", &self.answer),
-            ("expert", &self.expert),
-            ("teachers", &self.teachers),
-            ("text", &self.text),
-            ("id", &self.id),
-        ];
-        all.into_iter().filter_map(|(role, name)| Some((role, name.as_deref()?))).collect()
     }
 }
 

@@ -81,8 +81,15 @@ impl LineStore {
         Ok(samples)
     }
 
-    /// Passes all lines in batches and remembers where those lie for which `judge` answers true.
-    pub fn scan(&mut self, mut judge: impl FnMut(&[Line]) -> Result<Vec<bool>>) -> Result<()> {
+    /// Passes all lines in batches and remembers where those lie for which `judge` answers true. `progress` is told of the
+    /// share that is read.
+    pub fn scan(
+        &mut self,
+        progress: &mut dyn FnMut(f64),
+        mut judge: impl FnMut(&[Line]) -> Result<Vec<bool>>,
+    ) -> Result<()> {
+        let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let size = source.seek(SeekFrom::End(0)).map_err(DataError::io(&self.path, "seek in"))?;
         let (mut kept, mut spans, mut lines) = (Vec::new(), Vec::new(), Vec::new());
         let mut waiting = 0;
         let mut flush = |spans: &mut Vec<Span>, lines: &mut Vec<Line>| -> Result<()> {
@@ -97,6 +104,7 @@ impl LineStore {
             waiting += bytes.len();
             if lines.len() == BATCH_LINES || waiting >= BATCH_BYTES {
                 waiting = 0;
+                progress(span.offset as f64 / size.max(1) as f64);
                 flush(&mut spans, &mut lines)?;
             }
             Ok(true)

@@ -45,11 +45,11 @@ pub struct Task {
 
 impl Task {
     /// Reads a file, as the benchmark `name` where given, else as what its name or its columns say, else as any data
-    /// file. `limit` takes the first problems only.
+    /// file. What `columns` names wins over the benchmark's columns. `limit` takes the first problems only.
     ///
     /// # Errors
     /// A name that is not known, a file that is not of its layout, no problem with a reference answer.
-    pub fn open(path: &Path, name: Option<&str>, limit: Option<usize>) -> Result<Task> {
+    pub fn open(path: &Path, name: Option<&str>, columns: &ColumnMap, limit: Option<usize>) -> Result<Task> {
         let failed = |message: String| Error::Task { path: path.to_path_buf(), message };
         let layout = match name {
             Some(name) => Some(Layout::named(name).ok_or_else(|| {
@@ -59,7 +59,7 @@ impl Task {
             None => Layout::of_path(path).or_else(|| Layout::of_columns(path)),
         };
         let options = ReadOptions {
-            columns: layout.map_or_else(ColumnMap::default, Layout::columns),
+            columns: layout.map_or_else(|| columns.clone(), |layout| columns.or(&layout.columns())),
             solution_as_expert: SolutionAsExpert::Never,
             split: Some("test".into()),
             ..ReadOptions::default()

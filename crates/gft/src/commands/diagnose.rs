@@ -5,13 +5,14 @@ mod page;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use gft_data::{Dataset, EncodeOptions, Encoder, ReadOptions};
+use gft_data::{Dataset, EncodeOptions, Encoder};
 use gft_diagnose::{
     Examples, GradientShares, Paths, Probe, ShortRun, Sparsity, Weights, gradient_shares, short_run,
 };
 use gft_model::{Cpu, Policy};
 use serde::Serialize;
 
+use crate::columns::ColumnArgs;
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output, prompts};
@@ -32,6 +33,8 @@ pub struct Args {
     /// Data files with demonstrations.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// DCR's threshold.
     #[arg(long, value_name = "P", default_value_t = 0.7, value_parser = threshold)]
     tau: f64,
@@ -110,7 +113,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn diagnose(args: &Args) -> Result<Diagnosis, Failure> {
     let folder = model_path::open(&args.model)?;
     let encoder = Encoder::new(prompts::tokenizer(&args.model)?, EncodeOptions::default())?;
-    let data = Dataset::open(&args.data, &ReadOptions::default())?;
+    let data = Dataset::open(&args.data, &args.columns.read_options())?;
     args.verbosity.detail(&data.description());
     let positions = folder.architecture().max_positions;
     let examples = Examples::read(&data, &encoder, positions, args.rows as usize)?;
@@ -184,6 +187,7 @@ fn paths(args: &Args, device: &Cpu, probe: &Probe<'_>, before: Sparsity) -> Resu
     let run = ShortRun {
         model: &args.model,
         data: &args.data,
+        columns: args.columns.map(),
         steps: u64::from(args.sft_steps),
         batch: args.sft_batch as usize,
         learning_rate: args.learning_rate,

@@ -17,6 +17,7 @@ use gft_model::generate::Sampling;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::columns::ColumnArgs;
 use crate::failure::Failure;
 use crate::prompts::{self, TemplateArgs};
 use crate::sampling::number;
@@ -64,6 +65,8 @@ pub struct Args {
     /// Read the files as this benchmark.
     #[arg(long, value_name = "NAME")]
     benchmark: Option<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// The first N problems of each file only.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -248,7 +251,9 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     let tasks: Vec<Task> = args
         .files
         .iter()
-        .map(|file| Task::open(file, args.benchmark.as_deref(), limit).map_err(Failure::from))
+        .map(|file| {
+            Task::open(file, args.benchmark.as_deref(), args.columns.map(), limit).map_err(Failure::from)
+        })
         .collect::<Result<_, _>>()?;
     for task in &tasks {
         args.verbosity.detail(&task.description);

@@ -13,6 +13,7 @@ use gft_model::random::Stream;
 use gft_model::{Cpu, ModelFolder, Policy};
 use serde_json::{Map, Value, json};
 
+use crate::columns::RowColumnArgs;
 use crate::failure::Failure;
 use crate::prompts::{self, PromptArgs};
 use crate::rows::{self, InputRow};
@@ -36,6 +37,8 @@ pub struct Args {
     /// Model folder.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    #[command(flatten)]
+    columns: RowColumnArgs,
     /// Rows, one JSON object a line [default: standard input].
     #[arg(conflicts_with = "prompt")]
     rows: Option<PathBuf>,
@@ -132,7 +135,7 @@ fn read_inputs(args: &Args, folder: &ModelFolder) -> Result<Read, Failure> {
             let ids = match input.ids("input_ids", folder.architecture().vocab)? {
                 Some(ids) => ids,
                 None => {
-                    let row = prompts::read_row(&input, false)?;
+                    let row = prompts::read_row(&args.columns.apply(&input)?, false)?;
                     let ids = read.prompt_ids(args, &row)?;
                     texts.push(row);
                     ids

@@ -8,6 +8,7 @@ use gft_model::{Batch, Cpu, Policy};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::columns::RowColumnArgs;
 use crate::failure::Failure;
 use crate::prompts::{self, PromptArgs};
 use crate::rows::{self, InputRow};
@@ -29,6 +30,8 @@ pub struct Args {
     /// Model folder.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    #[command(flatten)]
+    columns: RowColumnArgs,
     /// Rows, one JSON object a line [default: standard input].
     rows: Option<PathBuf>,
     /// Logits are divided by this.
@@ -149,7 +152,7 @@ fn read_rows(args: &Args, vocab: usize) -> Result<Vec<Scored>, Failure> {
         let (ids, completion_start) = match input.ids("input_ids", vocab)? {
             Some(ids) => (ids, None),
             None => {
-                let row = prompts::read_row(&input, true)?;
+                let row = prompts::read_row(&args.columns.apply(&input)?, true)?;
                 let encoder = match &mut encoder {
                     Some(encoder) => encoder,
                     none => none.insert(args.prompts.encoder(prompts::tokenizer(&args.model)?)?),

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod data;
 pub mod demo;
 pub mod diagnose;
 pub mod doctor;

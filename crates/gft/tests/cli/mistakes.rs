@@ -141,8 +141,8 @@ fn rows_that_are_not_what_they_must_be() {
             data(
                 &generate,
                 r#"{"question": "a"}"#,
-                "stdin:1: a row needs `prompt` or `input_ids`; this one has question; jq -c '. + {prompt: .question}' \
-                 makes the question a prompt",
+                "stdin:1: a row needs `prompt` or `input_ids`; this one has question; --columns \
+                 prompt=question makes the question the prompt",
             ),
             data(
                 &generate,

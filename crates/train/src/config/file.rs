@@ -90,7 +90,7 @@ fn values(table: toml::Table, path: &Path) -> Result<Values, ConfigError> {
         let key = find_key(&name)?;
         let value = json(value).ok_or_else(|| ConfigError::Value {
             key: key.name,
-            value: "a date".into(),
+            value: "a date or a table".into(),
             expected: key.kind,
         })?;
         match values.insert(key.name, value.clone()) {
@@ -112,9 +112,23 @@ fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)
     for (name, value) in table {
         let full = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
+            toml::Value::Table(roles) if full == COLUMNS => out.push((full, pairs(roles))),
             toml::Value::Table(inner) => flatten(&full, inner, out),
             value => out.push((full, value)),
         }
+    }
+}
+
+/// The setting that may be written as a table, from a role to a column.
+const COLUMNS: &str = "columns";
+
+/// A column map written as a table, as the list of `role=column` that the flag takes. What is no text stays a table and
+/// is refused as a value of the wrong type.
+fn pairs(roles: toml::Table) -> toml::Value {
+    let pair = |(role, name): (&String, &toml::Value)| Some(format!("{role}={}", name.as_str()?).into());
+    match roles.iter().map(pair).collect::<Option<Vec<toml::Value>>>() {
+        Some(pairs) => toml::Value::Array(pairs),
+        None => toml::Value::Table(roles),
     }
 }
 

@@ -82,6 +82,8 @@ settings! {
     save_dtype: Option<String> = None;
 
     ["Rows and tokens"]
+    /// Names of columns where detection does not know them: prompt=question,solution=answer (roles: prompt, input, system, messages, solution, answer, expert, teachers, text, id).
+    columns: Vec<String> = Vec::new();
     /// A prompt with more tokens is dropped and counted.
     max_prompt_length: Option<usize> = None, "data.max_prompt_length";
     /// Tokens of a completion at most: sampled ones end there, longer demonstrations follow `truncation_mode`.

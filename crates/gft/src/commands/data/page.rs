@@ -1,0 +1,418 @@
+//! What `gft data inspect` prints for people, in 80 columns.
+
+use gft_data::{DatasetReport, FileSummary, Lengths, TokenRole, TokenView};
+use gft_report::{grouped, sample_table};
+
+use super::examples::{Example, Shown};
+
+/// The report as a page.
+pub fn report(report: &DatasetReport) -> String {
+    let mut page = String::new();
+    for file in &report.files {
+        page.push_str(&of_file(file));
+    }
+    if !report.left_out.is_empty() {
+        let names: Vec<String> = report.left_out.iter().map(|path| path.display().to_string()).collect();
+        page.push_str(&line("not read", &format!("other splits: {}", names.join(", "))));
+    }
+    page.push('\n');
+    page.push_str(&rows(report));
+    page.push_str(&tokens(report));
+    page.push('\n');
+    page.push_str(&lengths(report));
+    page
+}
+
+/// A label and a text beside it, wrapped.
+fn line(label: &str, text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let used = lines.last().map_or(0, |line| line.chars().count());
+        if used > 0 && used + 1 + word.chars().count() > 63 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    lines.iter().zip(labels).map(|(line, label)| format!("{label:<16} {line}\n")).collect()
+}
+
+fn of_file(file: &FileSummary) -> String {
+    let mut text = format!("{}\n", file.path.display());
+    let mapped = if file.mapped { ", with --columns" } else { "" };
+    text.push_str(&line("  format", &format!("{}, {} rows", file.format, grouped(file.rows))));
+    text.push_str(&line("  layout", &format!("{}{mapped}", file.layout)));
+    let columns: Vec<String> = file.columns.iter().map(|(role, name)| format!("{role}={name}")).collect();
+    text.push_str(&line("  columns", &columns.join(" ")));
+    if !file.other_columns.is_empty() {
+        text.push_str(&line("  for rewards", &file.other_columns.join(" ")));
+    }
+    if file.solutions_learned == Some(false) {
+        text.push_str(&line("  solutions", "references only, mostly bare answers: they are not learned"));
+    }
+    text
+}
+
+fn rows(report: &DatasetReport) -> String {
+    let rows = report.rows;
+    let mut text = line("rows", &format!("{}, and {} left out", grouped(rows), grouped(report.dropped)));
+    for reason in report.drop_reasons.iter().take(5) {
+        let at = format!("{} x {}:{}: {}", reason.count, reason.path.display(), reason.line, reason.reason);
+        text.push_str(&line("  left out", &at));
+    }
+    let rules: Vec<String> =
+        report.gold.iter().map(|(rule, n)| format!("{} from {rule}", grouped(*n))).collect();
+    let found = if rules.is_empty() { "none".to_owned() } else { rules.join(", ") };
+    text.push_str(&line("gold answers", &format!("{found}; {} rows without", grouped(report.without_gold))));
+    if report.sampled < rows {
+        text.push_str(&line(
+            "looked at",
+            &format!("the first {} rows for all below", grouped(report.sampled)),
+        ));
+    }
+    text.push_str(&line(
+        "duplicates",
+        &format!(
+            "{} prompts and {} whole rows that stood in an earlier row",
+            counted(report.duplicate_prompts, report.sampled),
+            counted(report.duplicate_rows, report.sampled)
+        ),
+    ));
+    text.push_str(&line(
+        "completions",
+        &format!(
+            "{} expert, {} teacher; {} rows without any",
+            grouped(report.experts.count),
+            grouped(report.teachers.count),
+            grouped(report.without_completion)
+        ),
+    ));
+    text
+}
+
+fn tokens(report: &DatasetReport) -> String {
+    if report.unit != "tokens" {
+        return line("tokens", "give --model DIR to see template, masks, and what the limits cut");
+    }
+    let mut text = line("template", &report.encoding);
+    let limits = &report.limits;
+    let limits: Vec<String> = [
+        ("max_prompt_length", limits.max_prompt_length),
+        ("max_completion_length", limits.max_completion_length),
+        ("max_length", limits.max_length),
+    ]
+    .into_iter()
+    .filter_map(|(name, limit)| Some(format!("{name} {}", limit?)))
+    .collect();
+    let limits = if limits.is_empty() { "no limit is set".to_owned() } else { limits.join(", ") };
+    text.push_str(&line("limits", &limits));
+    let completions = report.experts.count + report.teachers.count;
+    text.push_str(&line(
+        "  beyond them",
+        &format!(
+            "{} prompts, whose rows are dropped; {} completions, dropped or with truncation_mode = keep_start cut",
+            counted(report.prompts_too_long, report.sampled),
+            counted(report.completions_cut, completions)
+        ),
+    ));
+    text.push_str(&line(
+        "learned",
+        &format!(
+            "{} tokens, {:.1} % of all within the limits",
+            grouped(report.supervised_tokens),
+            100.0 * report.supervised_fraction
+        ),
+    ));
+    text.push_str(&line(
+        "boundaries",
+        &format!(
+            "{} completions whose first token would merge with the prompt's last",
+            counted(report.boundaries_merged, completions)
+        ),
+    ));
+    text.push_str(&line(
+        "special tokens",
+        &format!(
+            "{} rows have some in their own text, which become control tokens",
+            counted(report.special_tokens_in_text, report.sampled)
+        ),
+    ));
+    if report.failed > 0 {
+        text.push_str(&line("failed", &format!("{} rows cannot be encoded", grouped(report.failed))));
+        for failure in &report.failures {
+            text.push_str(&line("", failure));
+        }
+    }
+    text
+}
+
+/// A count with its share, where that says more.
+fn counted(count: u64, of: u64) -> String {
+    match (count, of) {
+        (0, _) | (_, 0) => grouped(count),
+        _ => format!("{} ({:.2} %)", grouped(count), 100.0 * count as f64 / of as f64),
+    }
+}
+
+fn lengths(report: &DatasetReport) -> String {
+    let kinds = [
+        ("prompt", &report.prompts),
+        ("expert", &report.experts),
+        ("teacher", &report.teachers),
+        ("with prompt", &report.totals),
+    ];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(_, lengths)| lengths.count > 0).collect();
+    let head = format!("{:<16}", report.unit);
+    let names = ["count", "min", "mean", "median", "90 %", "99 %", "max"];
+    let mut text = head + &names.map(|name| format!("{name:>9}")).concat() + "\n";
+    for (name, l) in &kinds {
+        let cells = [l.count, l.min, l.mean.round() as u64, l.p50, l.p90, l.p99, l.max];
+        text.push_str(&format!("{name:<16}"));
+        text.push_str(&cells.map(|cell| format!("{:>9}", grouped(cell))).concat());
+        text.push('\n');
+    }
+    for (name, lengths) in kinds.iter().filter(|(_, lengths)| lengths.min < lengths.max) {
+        text.push_str(&format!("\n{name}, {}\n{}", report.unit, histogram(lengths)));
+    }
+    text
+}
+
+/// Bars of eighths of a character.
+fn histogram(lengths: &Lengths) -> String {
+    const WIDTH: u64 = 40;
+    let most = lengths.histogram.iter().map(|bin| bin.count).max().unwrap_or(0).max(1);
+    let mut text = String::new();
+    for bin in &lengths.histogram {
+        let eighths = (bin.count * WIDTH * 8).div_ceil(most);
+        let mut bar = "█".repeat((eighths / 8) as usize);
+        bar.extend(["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get((eighths % 8) as usize).copied());
+        let range = format!("{}-{}", grouped(bin.from), grouped(bin.to - 1));
+        let share = 100.0 * bin.count as f64 / lengths.count.max(1) as f64;
+        let line = format!("{range:>15} {bar:<40} {:>9} {share:5.1} %", grouped(bin.count));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Rows token by token, or, without a model, as they were read.
+pub fn examples(examples: &[Example], with_model: bool, colour: bool) -> String {
+    if examples.is_empty() {
+        return String::new();
+    }
+    let paint = Paint { colour };
+    let mut text = String::from("\n");
+    if with_model {
+        text.push_str(&paint.legend());
+    }
+    for example in examples {
+        let gold =
+            example.gold.as_deref().map_or("no gold answer".to_owned(), |gold| format!("gold {gold:?}"));
+        text.push_str(&format!("\nrow {} ({}), {gold}\n", example.index, example.id));
+        if let Some(problem) = &example.problem {
+            text.push_str(&line("  problem", problem));
+        }
+        if !with_model || example.problem.is_some() {
+            text.push_str(&plain(example));
+            continue;
+        }
+        if let Some(tokens) = &example.prompt_tokens {
+            text.push_str(&paint.tokens(tokens));
+        }
+        for (at, shown) in example.completions.iter().enumerate() {
+            text.push_str(&paint.completion(at, shown));
+        }
+    }
+    text
+}
+
+fn plain(example: &Example) -> String {
+    let mut rows = vec![vec!["prompt".to_owned(), example.prompt.text()]];
+    for shown in &example.completions {
+        rows.push(vec![named(shown), shown.content.clone()]);
+    }
+    sample_table(&["", "text"], &rows, 80, 8).lines().skip(1).map(|line| format!("{line}\n")).collect()
+}
+
+fn named(shown: &Shown) -> String {
+    shown.model.as_ref().map_or(shown.source.to_owned(), |model| format!("{} {model}", shown.source))
+}
+
+/// Tokens as text in which roles, edges and blanks can be seen.
+struct Paint {
+    colour: bool,
+}
+
+/// Of a longer part the middle is left out.
+const SHOWN: usize = 600;
+
+impl Paint {
+    fn legend(&self) -> String {
+        let roles = [TokenRole::Context, TokenRole::Supervised, TokenRole::Masked];
+        let names = ["context", "learned", "not learned"];
+        let said: Vec<String> = roles
+            .iter()
+            .zip(names)
+            .map(|(role, name)| match self.colour {
+                true => format!("\x1b[{}m{name}\x1b[0m", sgr(*role)),
+                false => format!("{}{name}{}", opening(*role), closing(*role)),
+            })
+            .collect();
+        let edges = if self.colour {
+            "every other token underlined, special ones reversed"
+        } else {
+            "tokens parted by │"
+        };
+        format!("{}; {edges}; · a space, ⏎ a line break\n", said.join(" "))
+    }
+
+    /// The first completion with its prompt, the others without.
+    fn completion(&self, at: usize, shown: &Shown) -> String {
+        let Some(tokens) = &shown.tokens else { return String::new() };
+        let behind = tokens.iter().position(|token| token.role != TokenRole::Context).unwrap_or(tokens.len());
+        let part = if at == 0 { tokens.as_slice() } else { &tokens[behind..] };
+        format!("{} ({} tokens)\n{}", named(shown), tokens.len() - behind, self.tokens(part))
+    }
+
+    fn tokens(&self, tokens: &[TokenView]) -> String {
+        let mut text = String::new();
+        for part in tokens.chunk_by(|a, b| a.role == b.role) {
+            let role = part[0].role;
+            text.push_str(if self.colour { "" } else { opening(role) });
+            let skipped = part.len().saturating_sub(SHOWN);
+            for (at, token) in part.iter().enumerate() {
+                if skipped > 0 && (SHOWN / 2..SHOWN / 2 + skipped).contains(&at) {
+                    if at == SHOWN / 2 {
+                        text.push_str(&format!(" [{skipped} tokens more] "));
+                    }
+                    continue;
+                }
+                if !self.colour && at > 0 {
+                    text.push('│');
+                }
+                text.push_str(&self.token(token, at));
+            }
+            text.push_str(if self.colour { "" } else { closing(role) });
+        }
+        text.trim_end_matches('\n').to_owned() + "\n"
+    }
+
+    fn token(&self, token: &TokenView, at: usize) -> String {
+        let shown = visible(&token.text);
+        if !self.colour {
+            return shown;
+        }
+        let edge = if at % 2 == 1 { ";4" } else { "" };
+        let special = if token.special { ";7" } else { "" };
+        let style = format!("\x1b[{}{edge}{special}m", sgr(token.role));
+        // Line breaks stand outside of the colour, so that none runs to the edge of the terminal.
+        let lines: Vec<String> = shown
+            .split('\n')
+            .map(|line| if line.is_empty() { String::new() } else { format!("{style}{line}\x1b[0m") })
+            .collect();
+        lines.join("\n")
+    }
+}
+
+fn sgr(role: TokenRole) -> u8 {
+    match role {
+        TokenRole::Context => 36,
+        TokenRole::Supervised => 32,
+        TokenRole::Masked => 33,
+    }
+}
+
+fn opening(role: TokenRole) -> &'static str {
+    match role {
+        TokenRole::Context => "",
+        TokenRole::Supervised => "⟦",
+        TokenRole::Masked => "⟨",
+    }
+}
+
+fn closing(role: TokenRole) -> &'static str {
+    match role {
+        TokenRole::Context => "",
+        TokenRole::Supervised => "⟧",
+        TokenRole::Masked => "⟩",
+    }
+}
+
+/// Blanks as signs; control characters as their code, because they could move the cursor; a token that is only part of
+/// a character as dots.
+fn visible(text: &str) -> String {
+    if text.is_empty() {
+        return "⋯".to_owned();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' ' => shown.push('·'),
+            '\n' => shown.push_str("⏎\n"),
+            '\t' => shown.push('→'),
+            c if c.is_control() => shown.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str, role: TokenRole) -> TokenView {
+        TokenView { id: 0, special: text.starts_with("<|"), text: text.into(), role }
+    }
+
+    fn row() -> Vec<TokenView> {
+        vec![
+            token("<|bos|>", TokenRole::Context),
+            token("Why?\n", TokenRole::Context),
+            token("so", TokenRole::Supervised),
+            token(" it", TokenRole::Supervised),
+            token("<|end|>", TokenRole::Supervised),
+            token("\x1b[2J", TokenRole::Masked),
+            token("", TokenRole::Masked),
+        ]
+    }
+
+    #[test]
+    fn roles_are_seen_without_colour() {
+        let text = Paint { colour: false }.tokens(&row());
+        assert_eq!(text, "<|bos|>│Why?⏎\n⟦so│·it│<|end|>⟧⟨\\u{1b}[2J│⋯⟩\n");
+    }
+
+    #[test]
+    fn every_token_has_the_colour_of_its_role() {
+        let text = Paint { colour: true }.tokens(&row());
+        let expected = "\x1b[36;7m<|bos|>\x1b[0m\x1b[36;4mWhy?⏎\x1b[0m\n\
+                        \x1b[32mso\x1b[0m\x1b[32;4m·it\x1b[0m\x1b[32;7m<|end|>\x1b[0m\
+                        \x1b[33m\\u{1b}[2J\x1b[0m\x1b[33;4m⋯\x1b[0m\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn long_parts_lose_their_middle_and_say_so() {
+        let long = vec![token("x", TokenRole::Context); SHOWN + 7];
+        let text = Paint { colour: false }.tokens(&long);
+        assert!(text.contains(" [7 tokens more] ") && text.matches('x').count() == SHOWN, "{text}");
+    }
+
+    #[test]
+    fn a_histogram_fits_80_columns() {
+        let lengths: Vec<u32> = (0..5000).map(|i| i * i % 7919).chain([4_000_000]).collect();
+        let text = histogram(&Lengths::of(lengths));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.lines().count() <= 13 && text.contains('█'), "{text}");
+        let counts = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().rev().nth(2)?.replace(',', "").parse::<u64>().ok());
+        assert_eq!(counts.sum::<u64>(), 5001, "{text}");
+    }
+}
