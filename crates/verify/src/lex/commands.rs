@@ -36,6 +36,7 @@ impl Lexer<'_> {
                 self.open_text(true)
             }
             b"mathbb" | b"Bbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
+            b"mathbf" | b"bf" if self.bold_set() => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
             b"end" => self.environment(start, Tok::End),
@@ -49,10 +50,13 @@ impl Lexer<'_> {
             b"overline" | b"bar" | b"hat" | b"widehat" | b"tilde" | b"dot" | b"ddot" => {
                 self.accent(start, name)
             }
+            b"triangle" => self.figure(start),
             b"angle" | b"measuredangle" => {
                 // The measure of an angle is named like the angle.
                 if self.tokens.last().is_some_and(|t| t.tok == Tok::Var(u32::from(b'm'))) {
                     self.tokens.pop();
+                } else {
+                    self.figure(start);
                 }
             }
             b"hspace" | b"vspace" | b"phantom" | b"hphantom" | b"vphantom" | b"label" | b"tag" | b"color"
@@ -87,7 +91,6 @@ impl Lexer<'_> {
             | b"dots"
             | b"ldots"
             | b"cdots"
-            | b"triangle"
             | b"square"
             | b"Rightarrow"
             | b"implies"
@@ -260,6 +263,23 @@ impl Lexer<'_> {
         self.push(tok, start);
     }
 
+    /// Whether a bold R or Z behind the position stands for a set of numbers: alone, or behind a membership sign.
+    fn bold_set(&self) -> bool {
+        let [b'{', b'R' | b'Z', b'}', behind @ ..] = self.rest() else { return false };
+        let alone = self.tokens.is_empty() && behind.iter().all(|b| closes(*b));
+        alone || self.tokens.last().is_some_and(|t| t.tok == Tok::In)
+    }
+
+    /// A sign that says what figure the letters behind it name. Beside other mathematics it is dropped.
+    pub(super) fn figure(&mut self, start: usize) {
+        let end = self.rest().iter().rposition(|b| !closes(*b)).map_or(0, |last| last + 1);
+        let name = &self.rest()[..end];
+        let letters = |b: &u8| matches!(b, b'A'..=b'Z' | b'{' | b'}' | b' ');
+        if self.tokens.is_empty() && name.iter().all(letters) && name.iter().any(u8::is_ascii_uppercase) {
+            self.push(Tok::Word, start);
+        }
+    }
+
     /// An accent: over a single letter it makes another symbol, over anything else it is dropped.
     fn accent(&mut self, start: usize, name: &[u8]) {
         let (letter, len) = match self.rest() {
@@ -268,7 +288,12 @@ impl Lexer<'_> {
             [l, ..] => (*l, 1),
             [] => return,
         };
-        if letter.is_ascii_alphabetic() {
+        if matches!(name, b"hat" | b"widehat") && matches!(letter, b'i' | b'j' | b'k') {
+            // A base vector, which other writers set bold or under an arrow.
+            self.pos += len;
+            let tok = if letter == b'i' { Tok::ImagI } else { Tok::Var(u32::from(letter)) };
+            self.push(tok, start);
+        } else if letter.is_ascii_alphabetic() {
             self.pos += len;
             let mark: &[u8] = if name == b"overline" { b"bar" } else { name };
             self.push(Tok::Var(symbols::named(u32::from(letter), mark)), start);
@@ -308,6 +333,11 @@ impl Lexer<'_> {
         self.environments += 1;
         self.push(tok, start);
     }
+}
+
+/// Whether a byte belongs to the delimiters, spaces and full stops that may end an answer.
+fn closes(byte: u8) -> bool {
+    matches!(byte, b'$' | b' ' | b'.' | b',' | b';' | b'\\' | b']' | b')')
 }
 
 /// Commands that are one token.
@@ -352,6 +382,8 @@ fn symbol_command(name: &[u8]) -> Option<Tok> {
         b"colon" => Tok::Colon,
         b"Re" => Tok::Func(Func::Re),
         b"Im" => Tok::Func(Func::Im),
+        b"imath" => Tok::ImagI,
+        b"jmath" => Tok::Var(b'j' as u32),
         b"R" | b"Reals" | b"reals" => Tok::Reals,
         b"cr" => Tok::Row,
         _ => return None,

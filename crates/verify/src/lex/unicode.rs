@@ -65,8 +65,13 @@ impl Lexer<'_> {
             '∨' => Tok::Or,
             '∖' => Tok::Setminus,
             '€' | '£' | '¥' | '¢' => Tok::Word,
-            '∠' | '△' | '\u{feff}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2061}' | '\u{2062}'
-            | '。' | '“' | '”' | '✓' | '✔' => {
+            '∠' | '△' => {
+                let start = self.pos;
+                self.pos += len;
+                return self.figure(start);
+            }
+            '\u{feff}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2061}' | '\u{2062}' | '。' | '“'
+            | '”' | '✓' | '✔' => {
                 self.pos += len;
                 return;
             }
