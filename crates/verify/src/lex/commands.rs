@@ -263,19 +263,19 @@ impl Lexer<'_> {
         self.push(tok, start);
     }
 
-    /// Whether a bold R or Z behind the position stands for a set of numbers: alone, or behind a membership sign.
-    fn bold_set(&self) -> bool {
-        let [b'{', b'R' | b'Z', b'}', behind @ ..] = self.rest() else { return false };
-        let alone = self.tokens.is_empty() && behind.iter().all(|b| closes(*b));
-        alone || self.tokens.last().is_some_and(|t| t.tok == Tok::In)
+    /// Whether a bold R or Z stands behind a membership sign: a set of numbers. At the start it is one if it stays alone.
+    fn bold_set(&mut self) -> bool {
+        if !matches!(self.rest(), [b'{', b'R' | b'Z', b'}', ..]) {
+            return false;
+        }
+        self.bold |= self.tokens.is_empty();
+        self.tokens.last().is_some_and(|t| t.tok == Tok::In)
     }
 
-    /// A sign that says what figure the letters behind it name. Beside other mathematics it is dropped.
+    /// A sign at the start that says what figure the letters behind it name. Anywhere else it is dropped.
     pub(super) fn figure(&mut self, start: usize) {
-        let end = self.rest().iter().rposition(|b| !closes(*b)).map_or(0, |last| last + 1);
-        let name = &self.rest()[..end];
-        let letters = |b: &u8| matches!(b, b'A'..=b'Z' | b'{' | b'}' | b' ');
-        if self.tokens.is_empty() && name.iter().all(letters) && name.iter().any(u8::is_ascii_uppercase) {
+        if self.tokens.is_empty() {
+            self.figure = true;
             self.push(Tok::Word, start);
         }
     }
@@ -333,11 +333,6 @@ impl Lexer<'_> {
         self.environments += 1;
         self.push(tok, start);
     }
-}
-
-/// Whether a byte belongs to the delimiters, spaces and full stops that may end an answer.
-fn closes(byte: u8) -> bool {
-    matches!(byte, b'$' | b' ' | b'.' | b',' | b';' | b'\\' | b']' | b')')
 }
 
 /// Commands that are one token.
