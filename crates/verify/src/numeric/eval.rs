@@ -211,7 +211,12 @@ impl<R: Real> Evaluator<'_, R> {
         }
         let x = self.eval(a, work)?;
         // Some take two evaluations of another function.
-        let evaluations = if matches!(f, Tan | Cot | Sinh | Cosh | Tanh | Log) { 2 } else { 1 };
+        let evaluations =
+            if matches!(f, Tan | Cot | Sinh | Cosh | Tanh | Log | Arcsin | Arccos | Arcsec | Arccsc) {
+                2
+            } else {
+                1
+            };
         work.charge(60 * evaluations * cost)?;
         let one = self.rational(&Rat::ONE)?;
         let value = match f {
