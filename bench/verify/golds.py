@@ -2,9 +2,9 @@
 both directions, and an answer boxed in a sentence must be equal.
 
     cargo build --release -p gft-verify --example check
-    python3 bench/verify/golds.py FILE.jsonl... [--field answer]
+    python3 bench/verify/golds.py FILE.jsonl...
 
-A row's answer is its `answer`, `final_answer`, `Answer`, `target`, or what its `solution` has in its last box or behind `####`.
+A row's answer is its `answer`, `final_answer`, `Answer`, `target`, `correct`, or what its `solution` has in its last box or behind `####`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-FIELDS = ["final_answer", "answer", "Answer", "target", "solution"]
+FIELDS = ["final_answer", "answer", "Answer", "target", "correct", "solution"]
 SENTENCES = ["Therefore, the answer is $\\boxed{%s}$.", "\\boxed{%s}", "$$\\boxed{%s}$$ is what we wanted."]
 
 
@@ -44,6 +44,10 @@ def answer_of(row):
     return None
 
 
+def listed(options):
+    return [o for o in options if isinstance(o, str)] if isinstance(options, list) else []
+
+
 def rows_of(path):
     text = path.read_text()
     if path.suffix == ".json":
@@ -60,7 +64,10 @@ def main():
     args = parser.parse_args()
     total = 0
     for path in args.files:
-        golds = sorted({a for a in map(answer_of, rows_of(path)) if a and a.strip()})
+        rows = rows_of(path)
+        # The options of a multiple-choice row are answers too, with their letter.
+        options = [option for row in rows for option in listed(row.get("options"))]
+        golds = sorted({a for a in [*map(answer_of, rows), *options] if a and a.strip()})
         pairs = []
         for gold in golds:
             bare = re.sub(r"^\$(.*)\$$", r"\1", gold)

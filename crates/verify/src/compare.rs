@@ -119,6 +119,10 @@ impl<'a> Comparer<'a> {
                 self.rule = Rule::Text;
                 Ok(if s == t { Same(Certainty::Proof) } else { Different })
             }
+            (Truth(s), Text(t)) | (Text(t), Truth(s)) => {
+                self.rule = Rule::Text;
+                Ok(self.texts(t, if *s { "true" } else { "false" }))
+            }
             (Labelled(s, x), Labelled(t, y)) => {
                 if s != t && !(s.starts_with(EQUALS) && t.starts_with(EQUALS)) {
                     return Ok(Different);
@@ -199,11 +203,15 @@ impl<'a> Comparer<'a> {
                     None => Ok(Different),
                 }
             }
-            (Seq(s), other) | (other, Seq(s)) if s.items.len() == 1 && s.open == b'{' => {
+            // The set that holds the empty set is not empty.
+            (Seq(s), other) | (other, Seq(s))
+                if s.items.len() == 1 && s.open == b'{' && !matches!(other, Empty) =>
+            {
                 let inner = self.values(&s.items[0], other)?;
                 Ok(self.grant(inner, Convention::SingletonAsElement))
             }
             (Union(x), Union(y)) => self.multisets(x, y),
+            (Without(x, p), Without(y, q)) => Ok(both(self.values(x, y)?, self.values(p, q)?)),
             _ => Ok(Different),
         }
     }

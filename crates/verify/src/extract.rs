@@ -177,8 +177,17 @@ fn adjacent(between: &str) -> bool {
         return false;
     }
     let rest = between.replace("\\text", " ").replace("\\quad", " ").replace("\\,", " ").replace("\\;", " ");
-    rest.split(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | '+' | '-' | '.' | ':' | '\\'))
-        .all(|w| matches!(w, "" | "and" | "or"))
+    // `x = ` in front of the second box names what is in it.
+    let rest = rest.replace(" =", "=");
+    rest.split(|c: char| !c.is_alphanumeric() && !matches!(c, '=' | '+' | '-' | '.' | ':' | '\\' | '_'))
+        .all(|w| matches!(w, "" | "and" | "or") || w.strip_suffix('=').is_some_and(names))
+}
+
+/// Whether a word is a letter, or a letter with an index.
+fn names(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next().is_some_and(char::is_alphabetic)
+        && matches!(chars.as_str().as_bytes(), [] | [b'_', _] | [b'1'..=b'9'])
 }
 
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
@@ -200,7 +209,7 @@ pub(crate) fn single_box(text: &str) -> Option<Range<usize>> {
 }
 
 /// Phrases that announce the final answer, most telling first; matched without case.
-const PHRASES: [&str; 10] = [
+const PHRASES: [&str; 12] = [
     "final answer is",
     "final answer:",
     "the answer is",
@@ -210,6 +219,8 @@ const PHRASES: [&str; 10] = [
     "answer:",
     "answer :",
     "answer is",
+    "correct option is",
+    "correct choice is",
     "ans:",
 ];
 

@@ -97,10 +97,11 @@ fn value(arena: &Arena, e: Ex, id: NodeId, point: u64, work: &mut Work) -> Bound
             let x = sub!(a);
             Some(if plus == e.minus { f::neg(x) } else { x })
         }
-        Node::Percent(a) => of_rational(&Rat::Small(1, 100))
-            .map(|h| f::mul(h, 1))
-            .map(|h| (h, a))
-            .and_then(|(h, a)| value(arena, e, a, point, work).ok().flatten().map(|x| f::mul(x, h))),
+        Node::Percent(a) => {
+            work.charge(30)?;
+            let x = sub!(a);
+            f::inv(100).map(|h| f::mul(x, h))
+        }
         Node::Div(a, b) => {
             work.charge(30)?;
             let (x, y) = (sub!(a), sub!(b));

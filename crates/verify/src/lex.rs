@@ -113,6 +113,10 @@ pub(crate) struct Lexer<'a> {
     environments: u32,
     /// The dollar signs that are not escaped are odd in number: one of them is a currency sign.
     odd_dollars: bool,
+    /// The first token is a sign such as that of a triangle.
+    figure: bool,
+    /// The first token is a bold letter that names a set of numbers if it stays alone.
+    bold: bool,
     tokens: Vec<Token>,
     literals: &'a mut Vec<Literal>,
     work: &'a mut Work,
@@ -132,11 +136,14 @@ pub(crate) fn lex(src: &str, literals: &mut Vec<Literal>, work: &mut Work) -> Bo
         spaced: false,
         environments: 0,
         odd_dollars: unescaped_dollars(bytes) % 2 == 1,
+        figure: false,
+        bold: false,
         tokens: Vec::with_capacity(src.len().min(64)),
         literals,
         work,
     };
     lexer.run()?;
+    lexer.settle_first();
     Ok(lexer.tokens)
 }
 
@@ -177,6 +184,25 @@ impl<'a> Lexer<'a> {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Settles what the first token is, now that it is known what stands behind it.
+    fn settle_first(&mut self) {
+        let points = |t: &Token| match t.tok {
+            Tok::Var(s) => crate::symbols::latin(s).is_some_and(|l| l.is_ascii_uppercase()),
+            tok => matches!(tok, Tok::LBrace | Tok::RBrace),
+        };
+        if self.figure && (self.tokens.len() == 1 || !self.tokens[1..].iter().all(points)) {
+            self.tokens.remove(0);
+        }
+        if let (true, [open, Token { tok: Tok::Var(letter), .. }, close]) =
+            (self.bold, self.tokens.as_slice())
+            && (open.tok, close.tok) == (Tok::LBrace, Tok::RBrace)
+        {
+            let tok = if *letter == u32::from(b'R') { Tok::Reals } else { Tok::Integers };
+            let whole = Token { tok, end: close.end, ..*open };
+            self.tokens = vec![whole];
+        }
     }
 
     fn step(&mut self) -> Bounded<()> {

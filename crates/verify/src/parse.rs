@@ -165,6 +165,11 @@ impl Reader<'_> {
         match self.tok(lo) {
             Some(Tok::EmptySet) if hi - lo == 1 => return Ok(Value::Empty),
             Some(Tok::Reals) if hi - lo == 1 => return Ok(Value::Reals),
+            Some(Tok::Reals) => {
+                if let Some(v) = self.half_line(lo, hi)? {
+                    return Ok(v);
+                }
+            }
             _ => {}
         }
         if let Some(v) = self.colon(lo, hi)? {
@@ -192,7 +197,15 @@ impl Reader<'_> {
     fn list(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
         let semis = self.positions(lo, hi, |t| t == Tok::Semi);
         let cuts = if semis.is_empty() {
-            self.positions(lo, hi, |t| matches!(t, Tok::Comma | Tok::And | Tok::Or))
+            let mut cuts =
+                self.positions(lo, hi, |t| matches!(t, Tok::Comma | Tok::And | Tok::Or | Tok::Amp));
+            // An ampersand beside a relation aligns it.
+            let aligns = |at: usize| {
+                matches!(self.tok(at + 1), Some(Tok::Rel(_)))
+                    || at > 0 && matches!(self.tok(at - 1), Some(Tok::Rel(_)))
+            };
+            cuts.retain(|at| self.tok(*at) != Some(Tok::Amp) || !aligns(*at));
+            cuts
         } else {
             semis
         };

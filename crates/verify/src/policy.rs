@@ -45,13 +45,13 @@ pub struct Policy {
     /// Least number of decimal places that a decimal needs to stand for a value that it only rounds; it also needs
     /// almost as many significant digits.
     pub decimal_places: u32,
-    /// Work units that one comparison may spend; one unit is at most about fifty nanoseconds.
+    /// Work units that one comparison may spend; one unit is at most about eighty nanoseconds.
     pub work: u32,
 }
 
 impl Policy {
     /// Work units of the presets: at most about five milliseconds.
-    pub const WORK: u32 = 100_000;
+    pub const WORK: u32 = 64_000;
 
     /// Mathematical identity only, and the same form where form is meaning.
     pub fn strict() -> Policy {

@@ -30,6 +30,17 @@ fn gcd(mut a: u128, mut b: u128) -> u128 {
     a
 }
 
+/// Work of one operation on two small fractions: most of it is the gcd, in 128 bits if the parts are long.
+fn small_units([n, d, p, q]: [i64; 4]) -> u32 {
+    if d == 1 && q == 1 {
+        1
+    } else if [n, d, p, q].iter().all(|v| v.unsigned_abs() < 1 << 31) {
+        4
+    } else {
+        40
+    }
+}
+
 impl Rat {
     pub(crate) const ZERO: Rat = Rat::Small(0, 1);
     pub(crate) const ONE: Rat = Rat::Small(1, 1);
@@ -143,21 +154,21 @@ impl Rat {
 
     /// Charges for one operation on `a` and `b`, and refuses results beyond the cap.
     fn admit(a: &Rat, b: &Rat, work: &mut Work) -> Bounded<()> {
-        if let (Rat::Small(..), Rat::Small(..)) = (a, b) {
-            return work.charge(1);
+        if let (Rat::Small(n, d), Rat::Small(p, q)) = (a, b) {
+            return work.charge(small_units([*n, *d, *p, *q]));
         }
         let bits = a.bits() + b.bits();
         if bits > MAX_BITS {
             return Err(Stop::Budget);
         }
-        // A gcd of n words costs about n^2 word steps.
+        // A gcd of n words takes 64 n shifts and differences, each of n word steps and an overhead.
         let words = (bits / 64 + 1) as u32;
-        work.charge(30 + 6 * words * words)
+        work.charge(30 + 40 * words + 6 * words * words)
     }
 
     pub(crate) fn add(&self, other: &Rat, work: &mut Work) -> Bounded<Rat> {
         if let (Rat::Small(a, b), Rat::Small(c, d)) = (self, other) {
-            work.charge(1)?;
+            work.charge(small_units([*a, *b, *c, *d]))?;
             let (a, b, c, d) = (*a as i128, *b as i128, *c as i128, *d as i128);
             if b == 1 && d == 1 {
                 return Ok(Rat::from_i128(a + c, 1));
@@ -178,7 +189,8 @@ impl Rat {
     pub(crate) fn neg(&self) -> Rat {
         match self {
             Rat::Small(n, d) => Rat::Small(-n, *d),
-            Rat::Big(b) => Rat::from_big(-b.0.clone(), b.1.clone()),
+            // In lowest terms already, and no smaller.
+            Rat::Big(b) => Rat::Big(Box::new((-&b.0, b.1.clone()))),
         }
     }
 
@@ -201,7 +213,8 @@ impl Rat {
             Rat::Small(0, _) => Err(Stop::Inapplicable),
             Rat::Small(n, d) if *n < 0 => Ok(Rat::Small(-d, -n)),
             Rat::Small(n, d) => Ok(Rat::Small(*d, *n)),
-            Rat::Big(b) => Ok(Rat::from_big(b.1.clone(), b.0.clone())),
+            Rat::Big(b) if b.0.is_negative() => Ok(Rat::Big(Box::new((-&b.1, -&b.0)))),
+            Rat::Big(b) => Ok(Rat::Big(Box::new((b.1.clone(), b.0.clone())))),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Unit {
     pub(crate) factor: Rat,
     /// All base units are from the table.
     pub(crate) known: bool,
+    /// Power of "square units" (2) and "cubic units" (3), else 0.
+    pub(crate) measure: i64,
 }
 
 /// Base unit, numerator and denominator of the factor, and power of a known unit.
@@ -235,16 +237,16 @@ pub(crate) fn stem(word: &str) -> String {
 impl Unit {
     /// The dollar.
     pub(crate) fn dollar() -> Unit {
-        Unit { dims: vec![("dollar".into(), 1)], factor: Rat::ONE, known: true }
+        Unit { dims: vec![("dollar".into(), 1)], factor: Rat::ONE, known: true, measure: 0 }
     }
 
     pub(crate) fn none() -> Unit {
-        Unit { dims: Vec::new(), factor: Rat::ONE, known: true }
+        Unit { dims: Vec::new(), factor: Rat::ONE, known: true, measure: 0 }
     }
 
     /// Says nothing: equal to a bare number.
     pub(crate) fn is_none(&self) -> bool {
-        self.dims.is_empty() && self.factor.is_one()
+        self.dims.is_empty() && self.factor.is_one() && self.measure == 0
     }
 
     fn multiply(&mut self, word: &str, power: i64, work: &mut Work) -> Bounded<()> {
@@ -310,9 +312,14 @@ pub(crate) fn parse(src: &[u8], tokens: &[Token], arena: &Arena, work: &mut Work
                     _ if filler(&word)
                         && !(word == "in" && tokens.get(at).is_none_or(|t| t.tok != Tok::Word)) =>
                     {
-                        // "units squared" and "units^2" say nothing either.
-                        let (_, used) = power_after(&tokens[at..], arena);
+                        let (power, used) = power_after(&tokens[at..], arena);
                         at += used;
+                        // "square units", "units^2"; "units" alone says nothing.
+                        if word == "unit" {
+                            let power = power.max(next_power);
+                            unit.measure = if power > 1 { power } else { 0 };
+                            next_power = 1;
+                        }
                     }
                     "squared" | "cubed" => {}
                     "mph" => {

@@ -3,6 +3,7 @@
 use crate::compare::{Comparer, Decision};
 use crate::expr::Arena;
 use crate::extract::{self, ExtractOptions, Extracted};
+use crate::lex;
 use crate::parse;
 use crate::policy::{Conventions, Policy};
 use crate::value::{Kind, Value};
@@ -53,17 +54,42 @@ fn compare(gold: &str, answer: &str, policy: &Policy, work: &mut Work, how: &mut
     (how.gold, how.answer) = (a.kind(&arena), b.kind(&arena));
     let mut comparer = Comparer::new(&mut arena, work, policy);
     let decision = comparer.values(&a, &b)?;
+    let (capped, conventions) = (comparer.capped, comparer.conventions);
     how.rule = comparer.rule;
+    if !matches!(decision, Decision::Same(_)) && same_tokens(gold, answer, work)? {
+        how.rule = Rule::SameForm;
+        return Ok(Outcome::Equal(Certainty::Proof));
+    }
     Ok(match decision {
         Decision::Same(certainty) => {
-            how.conventions = comparer.conventions;
+            how.conventions = conventions;
             Outcome::Equal(certainty)
         }
         Decision::Different => Outcome::NotEqual,
-        Decision::Unknown if comparer.capped => Outcome::Budget,
+        Decision::Unknown if capped => Outcome::Budget,
         Decision::Unknown if unread(&a) || unread(&b) => Outcome::Unparsed,
         Decision::Unknown => Outcome::NotEqual,
     })
+}
+
+/// Whether two answers are the same signs in the same order, whatever they mean: only spaces at their ends differ.
+fn same_tokens(a: &str, b: &str, work: &mut Work) -> Bounded<bool> {
+    fn signs(text: &str) -> impl Iterator<Item = u8> {
+        text.bytes().filter(u8::is_ascii_alphanumeric)
+    }
+    work.charge((a.len() + b.len()) as u32 / 16 + 1)?;
+    if !signs(a).eq(signs(b)) {
+        return Ok(false);
+    }
+    let mut literals = Vec::new();
+    let (s, t) = (lex::lex(a, &mut literals, work)?, lex::lex(b, &mut literals, work)?);
+    let text =
+        |src: &str, t: &lex::Token| src.as_bytes().get(t.start as usize..t.end as usize).map(<[u8]>::to_vec);
+    Ok(s.len() == t.len()
+        && s.iter().zip(&t).all(|(x, y)| {
+            let number = matches!((x.tok, y.tok), (lex::Tok::Num(_), lex::Tok::Num(_)));
+            (x.tok == y.tok || number) && x.spaced == y.spaced && text(a, x) == text(b, y)
+        }))
 }
 
 fn unread(v: &Value) -> bool {

@@ -12,7 +12,7 @@ pub(crate) enum Stop {
 /// Result of a bounded computation.
 pub(crate) type Bounded<T> = Result<T, Stop>;
 
-/// Counts work down. One unit takes at most about fifty nanoseconds, most take far less.
+/// Counts work down. One unit takes at most about eighty nanoseconds, most take far less.
 #[derive(Debug)]
 pub(crate) struct Work {
     left: u32,

@@ -9,7 +9,7 @@ type Pairs = Vec<(String, String, bool)>;
 fn pairs() -> Result<Pairs, Box<dyn std::error::Error>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/verify");
     let mut pairs = Pairs::new();
-    for name in ["pairs", "blind/1", "blind/2", "blind/3", "blind/4", "blind/5"] {
+    for name in ["pairs", "blind/1", "blind/2", "blind/3", "blind/4", "blind/5", "mended"] {
         for line in std::fs::read_to_string(format!("{folder}/{name}.jsonl"))?.lines() {
             let row: serde_json::Value = serde_json::from_str(line)?;
             let field = |k: &str| row[k].as_str().map(str::to_string).ok_or(format!("no {k} in {line}"));

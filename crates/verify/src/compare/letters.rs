@@ -72,28 +72,22 @@ impl Comparer<'_> {
 
     /// Components against a sum over base vectors: `(1,-2,3)` and `\mathbf{i} - 2\mathbf{j} + 3\mathbf{k}`.
     pub(super) fn base_vectors(&mut self, components: &[Ex], sum: Ex) -> Bounded<Decision> {
-        let hat = |l: u8| symbols::named(u32::from(l), b"hat");
-        let plain = (Node::I, Node::Var(u32::from(b'j')), Node::Var(u32::from(b'k')));
-        let hatted = (Node::Var(hat(b'i')), Node::Var(hat(b'j')), Node::Var(hat(b'k')));
-        for (i, j, k) in [plain, hatted] {
-            if !(2..=3).contains(&components.len()) || !self.arena.any(sum.node, self.work, &|n| n == j)? {
-                continue;
-            }
-            let mut total = None;
-            for (component, vector) in components.iter().zip([i, j, k]) {
-                let vector = self.arena.push(vector)?;
-                let term = self.arena.push(Node::Mul(component.node, vector))?;
-                total = Some(match total {
-                    Some(t) => self.arena.push(Node::Add(t, term))?,
-                    None => term,
-                });
-            }
-            if let Some(node) = total {
-                let inner = self.expressions(Ex::plain(node), sum)?;
-                return Ok(self.grant(inner, Convention::VectorAsTuple));
-            }
+        let (i, j, k) = (Node::I, Node::Var(u32::from(b'j')), Node::Var(u32::from(b'k')));
+        if !(2..=3).contains(&components.len()) || !self.arena.any(sum.node, self.work, &|n| n == j)? {
+            return Ok(Different);
         }
-        Ok(Different)
+        let mut total = None;
+        for (component, vector) in components.iter().zip([i, j, k]) {
+            let vector = self.arena.push(vector)?;
+            let term = self.arena.push(Node::Mul(component.node, vector))?;
+            total = Some(match total {
+                Some(t) => self.arena.push(Node::Add(t, term))?,
+                None => term,
+            });
+        }
+        let Some(node) = total else { return Ok(Different) };
+        let inner = self.expressions(Ex::plain(node), sum)?;
+        Ok(self.grant(inner, Convention::VectorAsTuple))
     }
 
     /// Digits beyond nine with their base against the digits alone: `2B_{16}` and `2B`.
@@ -152,7 +146,9 @@ impl Comparer<'_> {
         else {
             return Ok(Different);
         };
-        if f != g || self.arena.any(x.node, self.work, &|n| n == Node::Var(to))? {
+        // `AB = 5` and `AC = 5` are no functions of B and C.
+        let applied = self.arena.any(x.node, self.work, &|n| n == Node::Var(from))?;
+        if f != g || !applied || self.arena.any(x.node, self.work, &|n| n == Node::Var(to))? {
             return Ok(Different);
         }
         let node = self.arena.renamed(x.node, from, to, self.work)?;

@@ -208,6 +208,18 @@ impl Comparer<'_> {
         if u == v {
             return self.numbers(x, y);
         }
+        // "Square units" may be any area, and no volume.
+        let power = |unit: &Unit| match (unit.measure, unit.dims.as_slice()) {
+            (0, [(name, power)]) if name == "m" => *power,
+            (measure, _) => measure,
+        };
+        if u.measure + v.measure > 0 {
+            if power(u) != power(v) {
+                return Ok(Different);
+            }
+            let bare = self.numbers(x, y)?;
+            return Ok(if u.measure == v.measure { bare } else { self.grant(bare, Convention::UnitOmitted) });
+        }
         if u.dims == v.dims {
             let p = self.arena.number(u.factor.clone())?;
             let q = self.arena.number(v.factor.clone())?;

@@ -1,6 +1,7 @@
 //! Equations, inequalities and assignments.
 
 use super::{Comparer, Decision};
+use crate::exact::poly::Poly;
 use crate::exact::{Exact, Factor};
 use crate::expr::{Node, mirrored};
 use crate::lex::Rel;
@@ -8,17 +9,20 @@ use crate::policy::Convention;
 use crate::symbols;
 use crate::value::{Ex, Value};
 use crate::verdict::{Certainty, Rule};
+use crate::words::Func;
 use crate::work::{Bounded, Stop};
 use Decision::{Different, Same, Unknown};
 
 impl Comparer<'_> {
     pub(super) fn assignments(&mut self, l: Ex, x: &Value, m: Ex, y: &Value) -> Bounded<Decision> {
         let inner = self.values(x, y)?;
+        let (l, m) = (self.without_bars(l), self.without_bars(m));
         let same_label = self.arena.same(l.node, m.node, self.work)?;
         if same_label {
             return Ok(inner);
         }
-        if matches!(inner, Same(_)) && self.name_one_function(l, m) {
+        let derivatives = self.is_derivative(l) && self.is_derivative(m);
+        if matches!(inner, Same(_)) && (derivatives || self.name_one_function(l, m)) {
             return Ok(self.grant(inner, Convention::LabelOmitted));
         }
         if matches!(inner, Same(_)) && self.numbered_solution(l, m) {
@@ -35,6 +39,17 @@ impl Comparer<'_> {
             }
             _ => Ok(Different),
         }
+    }
+
+    /// The name of a length without the bars around it: `|AB|` is `AB`.
+    fn without_bars(&self, e: Ex) -> Ex {
+        let Node::Func(Func::Abs, node) = self.arena.get(e.node) else { return e };
+        let Node::Mul(a, b) = self.arena.get(node) else { return e };
+        let point = |n| match self.arena.get(n) {
+            Node::Var(s) => symbols::latin(s).is_some_and(|l| l.is_ascii_uppercase()),
+            _ => false,
+        };
+        if point(a) && point(b) { Ex { node, ..e } } else { e }
     }
 
     fn is_product_of_variables(&self, e: Ex) -> bool {
@@ -69,6 +84,24 @@ impl Comparer<'_> {
             _ => false,
         };
         (is_y(l) && is_function(m)) || (is_function(l) && is_y(m))
+    }
+
+    /// Whether a label is the first derivative of `y` with respect to `x`: `y'`, `f'(x)`, `\frac{dy}{dx}`.
+    fn is_derivative(&self, e: Ex) -> bool {
+        let var = |id, name: u32| self.arena.get(id) == Node::Var(name);
+        let letter = |l: u8| u32::from(l);
+        let primed =
+            |id| var(id, symbols::named(letter(b'y'), b"'")) || var(id, symbols::named(letter(b'f'), b"'"));
+        let differential = |id, of: u8| match self.arena.get(id) {
+            Node::Mul(d, x) => var(d, letter(b'd')) && var(x, letter(of)),
+            _ => false,
+        };
+        match self.arena.get(e.node) {
+            Node::Var(_) => primed(e.node),
+            Node::Mul(f, x) => primed(f) && var(x, letter(b'x')),
+            Node::Div(a, b) => differential(a, b'y') && differential(b, b'x'),
+            _ => false,
+        }
     }
 
     pub(super) fn assignment_as_equation(
@@ -136,7 +169,12 @@ impl Comparer<'_> {
             (Some(_), true, true) => Same(Certainty::Proof),
             (Some(Factor::Positive), true, _) | (Some(Factor::Negative), _, true) => {
                 // An inequality may not be multiplied by a denominator of unknown sign.
-                if a.den == b.den { Same(Certainty::Proof) } else { Unknown }
+                let positive = |p: &Poly| p.as_rational().is_some_and(|r| !r.is_negative());
+                if a.den == b.den || (positive(&a.den) && positive(&b.den)) {
+                    Same(Certainty::Proof)
+                } else {
+                    Unknown
+                }
             }
             (Some(Factor::Unknown), _, _) => Unknown,
             _ => Different,

@@ -39,7 +39,8 @@ impl Comparer<'_> {
                 let (list, tuple) = if s.open == 0 { (s, t) } else { (t, s) };
                 // Square brackets hold a list in code; half-open ones are an interval.
                 let labelled = list.items.iter().any(|v| matches!(v, Value::Assign(..)));
-                if tuple.open != tuple.close || (tuple.open == b'[' && labelled) {
+                if tuple.open != tuple.close || (tuple.open == b'[' && labelled) || self.one_name(&list.items)
+                {
                     self.rule = Rule::Kinds;
                     return Ok(Different);
                 }
@@ -61,6 +62,16 @@ impl Comparer<'_> {
         }
         let inner = self.multisets(&a, &b)?;
         Ok(self.grant(inner, Convention::ListOrder))
+    }
+
+    /// Whether all items are values of one name: several solutions, not the parts of one.
+    fn one_name(&self, items: &[Value]) -> bool {
+        let name = |v: &Value| match v {
+            Value::Assign(label, _) => Some(self.arena.get(label.node)),
+            _ => None,
+        };
+        let first = items.first().and_then(name);
+        items.len() > 1 && first.is_some() && items.iter().all(|v| name(v) == first)
     }
 
     /// Assignments to single letters, sorted by letter.

@@ -40,6 +40,11 @@ impl Parser<'_> {
         self.expect(|t| matches!(t, Tok::Under | Tok::Caret))?;
         let k = self.script()?;
         self.nesting -= 1;
+        self.selections(letter, n, k)
+    }
+
+    /// Combinations (C) or permutations (P) of `k` out of `n`.
+    fn selections(&mut self, letter: Option<Tok>, n: NodeId, k: NodeId) -> Bounded<NodeId> {
         match letter {
             Some(Tok::Var(s)) if s == u32::from(b'C') => self.arena.push(Node::Binom(n, k)),
             Some(Tok::Var(s)) if s == u32::from(b'P') => {
@@ -51,6 +56,28 @@ impl Parser<'_> {
             }
             _ => Err(Stop::Inapplicable),
         }
+    }
+
+    /// Combinations or permutations in one line, `nC2`, `10P3`: the letter stands tightly between two counts.
+    pub(super) fn chosen(&mut self) -> Bounded<Option<NodeId>> {
+        let (Some(n), Some(letter), Some(k)) = (self.at(0), self.at(1), self.at(2)) else { return Ok(None) };
+        let selects = matches!(letter.tok, Tok::Var(s) if s == u32::from(b'C') || s == u32::from(b'P'));
+        let tight = n.end == letter.start && letter.end == k.start;
+        if !selects || !tight || self.taken > 0 {
+            return Ok(None);
+        }
+        let mut counts = [0; 2];
+        for (token, node) in [n, k].into_iter().zip(&mut counts) {
+            *node = match token.tok {
+                Tok::Num(i) if self.arena.literal(i).written.plain => self.arena.push(Node::Num(i))?,
+                Tok::Var(s) if matches!(symbols::latin(s), Some(b'n' | b'm' | b'k' | b'r')) => {
+                    self.arena.push(Node::Var(s))?
+                }
+                _ => return Ok(None),
+            };
+        }
+        self.pos += 3;
+        self.selections(Some(letter.tok), counts[0], counts[1]).map(Some)
     }
 
     /// The gamma function is the factorial of one less.

@@ -222,7 +222,10 @@ impl<'a> Parser<'a> {
         let braced = self.peek() == Some(Tok::LBrace);
         let first = self.at(usize::from(braced)).map(|t| t.tok);
         // A small letter o over a number is a degree sign.
+        let small_o =
+            self.at(usize::from(braced)).is_some_and(|t| t.tok == Tok::Word && self.word(t) == b"o");
         let first = match first {
+            Some(Tok::Word) if small_o && matches!(self.arena.get(base), Node::Num(_)) => Some(Tok::Degree),
             Some(Tok::Var(s)) if s == u32::from(b'o') && matches!(self.arena.get(base), Node::Num(_)) => {
                 Some(Tok::Degree)
             }
@@ -273,6 +276,9 @@ impl<'a> Parser<'a> {
         let token = self.at(0).ok_or(Stop::Inapplicable)?;
         self.work.charge(1)?;
         let start = self.pos;
+        if let Some(node) = self.chosen()? {
+            return Ok(node);
+        }
         self.pos += 1;
         match token.tok {
             Tok::Num(index) => self.numeral(index, start),

@@ -36,6 +36,7 @@ impl Lexer<'_> {
                 self.open_text(true)
             }
             b"mathbb" | b"Bbb" | b"mathcal" | b"mathscr" | b"mathfrak" => self.blackboard(start),
+            b"mathbf" | b"bf" if self.bold_set() => self.blackboard(start),
             b"unit" | b"SI" | b"si" => self.open_text(false),
             b"begin" => self.environment(start, Tok::Begin),
             b"end" => self.environment(start, Tok::End),
@@ -49,10 +50,13 @@ impl Lexer<'_> {
             b"overline" | b"bar" | b"hat" | b"widehat" | b"tilde" | b"dot" | b"ddot" => {
                 self.accent(start, name)
             }
+            b"triangle" => self.figure(start),
             b"angle" | b"measuredangle" => {
                 // The measure of an angle is named like the angle.
                 if self.tokens.last().is_some_and(|t| t.tok == Tok::Var(u32::from(b'm'))) {
                     self.tokens.pop();
+                } else {
+                    self.figure(start);
                 }
             }
             b"hspace" | b"vspace" | b"phantom" | b"hphantom" | b"vphantom" | b"label" | b"tag" | b"color"
@@ -87,7 +91,6 @@ impl Lexer<'_> {
             | b"dots"
             | b"ldots"
             | b"cdots"
-            | b"triangle"
             | b"square"
             | b"Rightarrow"
             | b"implies"
@@ -260,6 +263,23 @@ impl Lexer<'_> {
         self.push(tok, start);
     }
 
+    /// Whether a bold R or Z stands behind a membership sign: a set of numbers. At the start it is one if it stays alone.
+    fn bold_set(&mut self) -> bool {
+        if !matches!(self.rest(), [b'{', b'R' | b'Z', b'}', ..]) {
+            return false;
+        }
+        self.bold |= self.tokens.is_empty();
+        self.tokens.last().is_some_and(|t| t.tok == Tok::In)
+    }
+
+    /// A sign at the start that says what figure the letters behind it name. Anywhere else it is dropped.
+    pub(super) fn figure(&mut self, start: usize) {
+        if self.tokens.is_empty() {
+            self.figure = true;
+            self.push(Tok::Word, start);
+        }
+    }
+
     /// An accent: over a single letter it makes another symbol, over anything else it is dropped.
     fn accent(&mut self, start: usize, name: &[u8]) {
         let (letter, len) = match self.rest() {
@@ -268,7 +288,12 @@ impl Lexer<'_> {
             [l, ..] => (*l, 1),
             [] => return,
         };
-        if letter.is_ascii_alphabetic() {
+        if matches!(name, b"hat" | b"widehat") && matches!(letter, b'i' | b'j' | b'k') {
+            // A base vector, which other writers set bold or under an arrow.
+            self.pos += len;
+            let tok = if letter == b'i' { Tok::ImagI } else { Tok::Var(u32::from(letter)) };
+            self.push(tok, start);
+        } else if letter.is_ascii_alphabetic() {
             self.pos += len;
             let mark: &[u8] = if name == b"overline" { b"bar" } else { name };
             self.push(Tok::Var(symbols::named(u32::from(letter), mark)), start);
@@ -352,6 +377,8 @@ fn symbol_command(name: &[u8]) -> Option<Tok> {
         b"colon" => Tok::Colon,
         b"Re" => Tok::Func(Func::Re),
         b"Im" => Tok::Func(Func::Im),
+        b"imath" => Tok::ImagI,
+        b"jmath" => Tok::Var(b'j' as u32),
         b"R" | b"Reals" | b"reals" => Tok::Reals,
         b"cr" => Tok::Row,
         _ => return None,

@@ -25,6 +25,9 @@ impl Lexer<'_> {
             if run[0] == b'x' && self.between_numbers() {
                 return self.take(Tok::Times, 1);
             }
+            if run[0] == b'U' && self.between_intervals() {
+                return self.take(Tok::Cup, 1);
+            }
             let imaginary = run == b"i" && self.text_end == end && self.src[start - 1] == b'{';
             let word = self.text_end > 0 && !imaginary && !(self.upright && is_math_letter(run[0]));
             self.pos = end;
@@ -47,6 +50,13 @@ impl Lexer<'_> {
             && self.tokens.last().is_some_and(|t| matches!(t.tok, Tok::Num(_)))
             && self.peek(1) == b' '
             && self.peek(2).is_ascii_digit()
+    }
+
+    /// Whether the letter at the position stands between a closing and an opening bracket, as the sign of a union does.
+    fn between_intervals(&self) -> bool {
+        let behind = self.rest().get(1..).unwrap_or(&[]).trim_ascii_start();
+        self.tokens.last().is_some_and(|t| matches!(t.tok, Tok::Close(_)))
+            && (matches!(behind.first(), Some(b'(' | b'[' | b'{')) || behind.starts_with(b"\\left"))
     }
 
     fn word(&mut self, start: usize, end: usize, lower: &[u8]) {

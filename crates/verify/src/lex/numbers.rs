@@ -112,14 +112,27 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 12] = [
-            b"{,}\\!", b"{,}", b"{\\,}", b"{\\;}", b",\\!\\!", b",\\!", b"\\!,", b"\\,", b"\\ ", b",\\,",
-            b"\\!", b"\\;",
+        const SEPARATORS: [&[u8]; 13] = [
+            b"\\text{,}",
+            b"{,}\\!",
+            b"{,}",
+            b"{\\,}",
+            b"{\\;}",
+            b",\\!\\!",
+            b",\\!",
+            b"\\!,",
+            b"\\,",
+            b"\\ ",
+            b",\\,",
+            b"\\!",
+            b"\\;",
         ];
         let rest = self.rest();
         let len = match rest.first()? {
             b',' if comma_groups && self.three_digits(1) => return Some(1),
             // A thin or plain space groups digits only outside brackets and matrices.
+            // An apostrophe, as in Switzerland.
+            b'\'' if self.depth == 0 => 1,
             b' ' | b'~' if self.depth == 0 && self.text_end == 0 => 1,
             b'{' | b'\\' | b',' => SEPARATORS.iter().find(|s| rest.starts_with(s))?.len(),
             0xe2 if rest.starts_with("\u{2009}".as_bytes()) || rest.starts_with("\u{202f}".as_bytes()) => 3,
@@ -131,7 +144,11 @@ impl Lexer<'_> {
 
     fn fraction_part(&mut self, digits: &mut Vec<u8>, written: &mut Written) {
         let rest = self.rest();
-        if rest.first() == Some(&b'.') {
+        if rest.starts_with(b"{.}") && self.peek(3).is_ascii_digit() {
+            self.pos += 3;
+            written.plain = false;
+            self.digit_run(digits);
+        } else if rest.first() == Some(&b'.') {
             if self.peek(1).is_ascii_digit() {
                 self.pos += 1;
                 written.plain = false;
@@ -209,28 +226,31 @@ impl Lexer<'_> {
         }
     }
 
-    /// A directly attached exponent such as `e-05`.
+    /// A directly attached exponent such as `e-05`, or set upright and in braces, `\mathrm{e}{-6}`.
     fn exponent_part(&mut self, written: &mut Written) {
-        if !matches!(self.peek(0), b'e' | b'E') {
-            return;
-        }
-        let signed = matches!(self.peek(1), b'-' | b'+');
-        let at = 1 + usize::from(signed);
-        let len =
-            self.src.get(self.pos + at..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count();
-        let next = self.peek(at + len);
+        const MARKS: [&[u8]; 6] = [b"e", b"E", b"\\mathrm{e}", b"\\mathrm{E}", b"\\text{e}", b"\\text{E}"];
+        let rest = self.rest();
+        let Some(mark) = MARKS.iter().find(|m| rest.starts_with(m)) else { return };
+        let braced = rest.get(mark.len()) == Some(&b'{');
+        let body = &rest[mark.len() + usize::from(braced)..];
+        let sign = body.first().copied().filter(|b| matches!(b, b'-' | b'+'));
+        let digits = &body[usize::from(sign.is_some())..];
+        let len = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+        let next = digits.get(len).copied().unwrap_or(0);
         // "2e-1" is an expression in e; "2.0e-1", "2e-5", "2e-10" and "2e1" are numbers.
-        let plausible = !signed || written.places > 0 || len >= 2 || self.peek(2) > b'2';
-        if len == 0 || len > 4 || next.is_ascii_alphabetic() || next == b'^' || !plausible {
+        let plausible = if braced || mark.len() > 1 {
+            written.places > 0 || (braced && sign.is_some())
+        } else {
+            sign.is_none() || written.places > 0 || len >= 2 || digits.first().is_some_and(|d| *d > b'2')
+        };
+        let ends = if braced { next == b'}' } else { !next.is_ascii_alphabetic() && next != b'^' };
+        if len == 0 || len > 4 || !ends || !plausible {
             return;
         }
-        let mut exponent = 0i32;
-        for k in 0..len {
-            exponent = exponent * 10 + i32::from(self.peek(at + k) - b'0');
-        }
-        written.exponent = if self.peek(1) == b'-' { -exponent } else { exponent };
+        let exponent = digits[..len].iter().fold(0i32, |value, d| value * 10 + i32::from(d - b'0'));
+        written.exponent = if sign == Some(b'-') { -exponent } else { exponent };
         written.plain = false;
-        self.pos += at + len;
+        self.pos += mark.len() + usize::from(sign.is_some()) + len + 2 * usize::from(braced);
     }
 }
 

@@ -65,8 +65,13 @@ impl Lexer<'_> {
             '∨' => Tok::Or,
             '∖' => Tok::Setminus,
             '€' | '£' | '¥' | '¢' => Tok::Word,
-            '∠' | '△' | '\u{feff}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2061}' | '\u{2062}'
-            | '。' | '“' | '”' | '✓' | '✔' => {
+            '∠' | '△' => {
+                let start = self.pos;
+                self.pos += len;
+                return self.figure(start);
+            }
+            '\u{feff}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2061}' | '\u{2062}' | '。' | '“'
+            | '”' | '✓' | '✔' => {
                 self.pos += len;
                 return;
             }
@@ -97,13 +102,15 @@ impl Lexer<'_> {
             return self.script(superscript(c).is_some());
         }
         // A letter of some other script: a word up to the next ASCII byte.
-        let run = if c.is_alphabetic() {
-            self.rest().iter().take_while(|b| **b >= 0x80 || b.is_ascii_alphabetic()).count()
-        } else {
-            len
-        };
+        let mut run = len;
+        while c.is_alphabetic()
+            && let Some(next) = first_char(self.rest().get(run..).unwrap_or(&[]))
+            && (next.is_ascii_alphabetic() || (!next.is_ascii() && !next.is_whitespace()))
+        {
+            run += next.len_utf8();
+        }
         let end = if self.text_end > 0 { self.text_end } else { self.src.len() };
-        self.pos = (self.pos + run.max(len)).min(end.max(self.pos + len));
+        self.pos = (self.pos + run).min(end.max(self.pos + len));
         self.push(if c.is_alphabetic() { Tok::Word } else { Tok::Other }, start);
     }
 
@@ -114,10 +121,7 @@ impl Lexer<'_> {
         self.push(Tok::LBrace, start);
         let mut digits: Vec<u8> = Vec::new();
         loop {
-            let rest = self.rest();
-            let text = std::str::from_utf8(&rest[..rest.len().min(4)])
-                .or_else(|e| std::str::from_utf8(&rest[..e.valid_up_to()]));
-            let Some(c) = text.ok().and_then(|t| t.chars().next()) else { break };
+            let Some(c) = first_char(self.rest()) else { break };
             let Some(plain) = (if up { superscript(c) } else { subscript(c) }) else { break };
             self.pos += c.len_utf8();
             match plain {
@@ -138,6 +142,13 @@ impl Lexer<'_> {
         }
         self.push(Tok::RBrace, start);
     }
+}
+
+/// The character at the start of `rest`.
+fn first_char(rest: &[u8]) -> Option<char> {
+    let head = &rest[..rest.len().min(4)];
+    let text = std::str::from_utf8(head).or_else(|e| std::str::from_utf8(&head[..e.valid_up_to()]));
+    text.ok().and_then(|t| t.chars().next())
 }
 
 fn vulgar_fraction(c: char) -> Option<(i64, i64)> {

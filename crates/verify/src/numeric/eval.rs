@@ -112,7 +112,8 @@ impl<R: Real> Evaluator<'_, R> {
             Node::LogBase(b, a) => {
                 let (b, x) = (self.eval(b, work)?, self.eval(a, work)?);
                 self.note_sign(&x);
-                work.charge(60 * cost)?;
+                // Two logarithms.
+                work.charge(120 * cost)?;
                 defined(x.ln())?.div(&defined(b.ln())?)
             }
             Node::Binom(n, k) => {
@@ -149,7 +150,8 @@ impl<R: Real> Evaluator<'_, R> {
     }
 
     fn root(&mut self, x: &C<R>, n: &C<R>, work: &mut Work) -> Bounded<C<R>> {
-        work.charge(60 * R::cost(&self.like))?;
+        // A logarithm and an exponential.
+        work.charge(120 * R::cost(&self.like))?;
         if x.im.is_none() && x.re.sign() == Some(Ordering::Equal) {
             return self.rational(&Rat::ZERO);
         }
@@ -208,7 +210,14 @@ impl<R: Real> Evaluator<'_, R> {
             return self.rational(&Rat::from_big(product, 1.into()));
         }
         let x = self.eval(a, work)?;
-        work.charge(60 * cost)?;
+        // Some take two evaluations of another function.
+        let evaluations =
+            if matches!(f, Tan | Cot | Sinh | Cosh | Tanh | Log | Arcsin | Arccos | Arcsec | Arccsc) {
+                2
+            } else {
+                1
+            };
+        work.charge(60 * evaluations * cost)?;
         let one = self.rational(&Rat::ONE)?;
         let value = match f {
             Sin => x.sin(),

@@ -76,7 +76,9 @@ impl Reader<'_> {
                     | Tok::Under
             )
         );
-        if !(upper && sure && apart && !operator) {
+        // "(a) hyperbola"
+        let worded = lower && bracket && self.tok(next) == Some(Tok::Word);
+        if !((upper || worded) && sure && apart && !operator) {
             return Ok(None);
         }
         let rest = self.value(next, hi)?;

@@ -73,7 +73,7 @@ impl Reader<'_> {
             Some(_) => return Err(Stop::Inapplicable),
             None => behind,
         };
-        if unit.dims.is_empty() && unit.factor.is_one() {
+        if unit.is_none() {
             return Ok(Value::Expr(e));
         }
         // A letter before words is an article or a name, not a number of things.
@@ -125,7 +125,8 @@ impl Reader<'_> {
             });
             above = Some(unit.factor);
         }
-        Ok(sum.map(|s| Value::Quantity(Ex::plain(s), Unit { dims, factor: Rat::ONE, known: true })))
+        Ok(sum
+            .map(|s| Value::Quantity(Ex::plain(s), Unit { dims, factor: Rat::ONE, known: true, measure: 0 })))
     }
 
     /// Digits with their base in words: `2516 (base 8)`.

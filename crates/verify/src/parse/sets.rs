@@ -1,9 +1,11 @@
 //! Sets: unions, differences, membership, sets by a property, and remarks that say for what an answer holds.
 
 use super::{Reader, step};
+use crate::expr::Node;
 use crate::lex::{Rel, Tok};
+use crate::rational::Rat;
 use crate::symbols;
-use crate::value::{Seq, Value};
+use crate::value::{Ex, Seq, Value};
 use crate::work::{Bounded, Stop};
 
 impl Reader<'_> {
@@ -12,6 +14,14 @@ impl Reader<'_> {
         let mut depth = 0i32;
         for i in lo..hi {
             let tok = self.p.tokens[i].tok;
+            if depth == 0
+                && i > lo
+                && tok == Tok::Open(b'(')
+                && self.closing(i, hi) == Some(hi - 1)
+                && self.is_aside(i + 1, hi - 1)
+            {
+                return i;
+            }
             if depth == 0 && tok == Tok::Word && i > lo && self.tok(i - 1) != Some(Tok::Word) {
                 let next =
                     if self.tok(i + 1) == Some(Tok::Word) { self.text_of(i + 1) } else { String::new() };
@@ -74,6 +84,44 @@ impl Reader<'_> {
             return Ok(Some(Value::Without(Box::new(a), Box::new(b))));
         }
         Ok(None)
+    }
+
+    /// The reals on one side of a number, `\mathbb{R}_{\ge 0}`, `\mathbb{R}^+`, or without zero, `\mathbb{R}^*`.
+    pub(super) fn half_line(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
+        if !matches!(self.tok(lo + 1), Some(Tok::Under | Tok::Caret)) {
+            return Ok(None);
+        }
+        let up = self.tok(lo + 1) == Some(Tok::Caret);
+        let (mut from, mut to) = (lo + 2, hi);
+        if self.tok(from) == Some(Tok::LBrace) && self.closing(from, hi) == Some(hi - 1) {
+            (from, to) = (from + 1, hi - 1);
+        }
+        let (rel, bound) = match self.tok(from).filter(|_| from < to) {
+            Some(Tok::Plus) if up && from + 1 == to => (Rel::Gt, None),
+            Some(Tok::Minus) if up && from + 1 == to => (Rel::Lt, None),
+            Some(Tok::Times) if from + 1 == to => (Rel::Ne, None),
+            Some(Tok::Rel(rel)) if from + 1 < to => (rel, Some(self.expr(from + 1, to)?)),
+            _ => return Ok(None),
+        };
+        let bound = match bound {
+            Some(e) => e,
+            None => Ex::plain(self.p.arena.number(Rat::ZERO)?),
+        };
+        let infinity = self.p.arena.push(Node::Infinity)?;
+        let below = Value::Expr(Ex::plain(self.p.arena.push(Node::Neg(infinity))?));
+        let (above, bound) = (Value::Expr(Ex::plain(infinity)), Value::Expr(bound));
+        let (open, close, items) = match rel {
+            Rel::Gt => (b'(', b'(', vec![bound, above]),
+            Rel::Ge => (b'[', b'(', vec![bound, above]),
+            Rel::Lt => (b'(', b'(', vec![below, bound]),
+            Rel::Le => (b'(', b'[', vec![below, bound]),
+            Rel::Ne => {
+                let hole = Value::Seq(Seq { open: b'{', close: b'{', or: false, items: vec![bound] });
+                return Ok(Some(Value::Without(Box::new(Value::Reals), Box::new(hole))));
+            }
+            Rel::Eq | Rel::Approx | Rel::Equiv => return Ok(None),
+        };
+        Ok(Some(Value::Seq(Seq { open, close, or: false, items })))
     }
 
     /// "All real numbers except 0".

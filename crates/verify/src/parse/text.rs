@@ -99,6 +99,14 @@ impl Reader<'_> {
         if self.tok(lo) != Some(Tok::Word) && !(lo..hi).all(|i| self.tok(i) == Some(Tok::Word)) {
             return None;
         }
+        // "Yes, it is": the clause behind the comma repeats the answer.
+        if matches!(self.text_of(lo).as_str(), "yes" | "no")
+            && self.tok(lo + 1) == Some(Tok::Comma)
+            && (lo + 2..hi)
+                .all(|i| self.tok(i) == Some(Tok::Word) && !matches!(self.text_of(i).as_str(), "yes" | "no"))
+        {
+            return meaning(&self.text_of(lo));
+        }
         let words = (lo..hi).all(|i| {
             matches!(self.tok(i), Some(Tok::Word | Tok::Minus | Tok::Prime | Tok::Or | Tok::And | Tok::In))
         });
@@ -139,10 +147,14 @@ impl Reader<'_> {
         let mut text = String::new();
         for token in &self.p.tokens[lo..hi] {
             let raw = &self.p.src[token.start as usize..token.end as usize];
-            let piece = String::from_utf8_lossy(raw);
+            let piece = match String::from_utf8_lossy(raw) {
+                sign if sign == "△" => "triangle".into(),
+                sign if sign == "∠" || sign == "\\measuredangle" => "angle".into(),
+                other => other,
+            };
             let word = token.tok == Tok::Word;
             let letters = word || raw.first().is_some_and(u8::is_ascii_alphabetic);
-            if matches!(token.tok, Tok::LBrace | Tok::RBrace | Tok::Comma) {
+            if matches!(token.tok, Tok::LBrace | Tok::RBrace | Tok::Comma | Tok::Overline) {
                 continue;
             }
             let after_letter = text.ends_with(char::is_alphabetic);
