@@ -165,6 +165,23 @@ impl<D: Device> Policy<D> {
         }
     }
 
+    /// The policy with other values of [`Policy::params`].
+    ///
+    /// # Errors
+    /// When there are more or fewer, or nothing is trained.
+    pub fn with_params(mut self, params: D::Buf) -> Result<Self> {
+        let (_, flat, _) = self.trained()?;
+        if params.len() != flat.len() {
+            return Err(ModelError::Option(format!(
+                "{} values given, {} are trained",
+                params.len(),
+                flat.len()
+            )));
+        }
+        *flat = params;
+        Ok(self)
+    }
+
     /// Copies a part of one of the layout's tensors to the host, whatever is trained.
     pub(crate) fn read_weight(&self, parameter: &Parameter, part: Range<usize>, target: &mut [f32]) {
         self.weights.read(&self.device, parameter, part, target);

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod init;
 pub mod init_model;
 pub mod logprobs;
+pub mod merge;
 pub mod objective;
 pub mod plan;
 pub mod report;

@@ -65,6 +65,14 @@ impl<D: Device> Adapter<D> {
         Self::new(arch, config, flat)
     }
 
+    /// How many values the adapters of a configuration have.
+    ///
+    /// # Errors
+    /// A configuration that does not fit the architecture.
+    pub fn len_of(arch: &Architecture, config: &LoraConfig) -> Result<usize> {
+        Ok(AdapterLayout::new(arch, config)?.len)
+    }
+
     /// Rank, scaling and targets.
     pub fn config(&self) -> &LoraConfig {
         &self.config

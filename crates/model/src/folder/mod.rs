@@ -73,7 +73,12 @@ impl ModelFolder {
 
     /// Where the tokenizer is: the folder itself, or the base model's where an adapter came without one.
     pub fn tokenizer_dir(&self) -> &Path {
-        if self.dir.join("tokenizer.json").exists() { &self.dir } else { self.base_dir() }
+        self.dir_of("tokenizer.json")
+    }
+
+    /// Where a file of the model is: in the folder itself, or in the base model's.
+    pub fn dir_of(&self, name: &str) -> &Path {
+        if self.dir.join(name).exists() { &self.dir } else { self.base_dir() }
     }
 
     /// The adapter's configuration, if the folder is one.
