@@ -55,6 +55,8 @@ enum Command {
     InitModel(commands::init_model::Args),
     /// Log-probability of every token of given rows.
     Logprobs(commands::logprobs::Args),
+    /// Add a LoRA adapter into its base model: a whole model folder, compared before success is said.
+    Merge(commands::merge::Args),
     /// Write a run as one HTML page: curves, groups, tokens, evaluations.
     Report(commands::report::Args),
     /// Write several runs as one HTML page, laid over each other.
@@ -102,6 +104,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(args) => commands::init::run(args),
         Command::InitModel(args) => commands::init_model::run(args),
         Command::Logprobs(args) => commands::logprobs::run(args),
+        Command::Merge(args) => commands::merge::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Compare(args) => commands::report::run_compare(args),
         Command::Study(args) => commands::study::run(args),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gft_model::ModelFolder;
-use serde_json::Value;
+use gft_model::folder::ADAPTER_CONFIG;
 
 use crate::failure::Failure;
 
@@ -14,6 +14,9 @@ use crate::failure::Failure;
 /// What is not a model folder, with what it is instead and what to give in its place.
 pub fn open(path: &Path) -> Result<ModelFolder, Failure> {
     exists(path)?;
+    if path.join(ADAPTER_CONFIG).is_file() {
+        return open_adapter(path);
+    }
     if !path.join("config.json").is_file() {
         return Err(Failure::data(format!("{}: not a model folder: {}", path.display(), no_config(path))));
     }
@@ -35,6 +38,21 @@ pub fn exists(path: &Path) -> Result<(), Failure> {
         return Err(Failure::data(file(path)));
     }
     Ok(())
+}
+
+/// Opens an adapter, whose base model must be a model folder.
+fn open_adapter(path: &Path) -> Result<ModelFolder, Failure> {
+    let folder = ModelFolder::open(path)?;
+    let base = folder.base_dir();
+    if !base.join("model.safetensors").is_file() && !base.join("model.safetensors.index.json").is_file() {
+        return Err(Failure::data(format!(
+            "{}: the adapter's base model {} has no weights: {}",
+            path.display(),
+            base.display(),
+            no_weights(base)
+        )));
+    }
+    Ok(folder)
 }
 
 fn absent(path: &Path) -> String {
@@ -141,9 +159,6 @@ fn no_config(path: &Path) -> String {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    if names.iter().any(|name| name == "adapter_config.json") {
-        return adapter(path);
-    }
     let mut models = models_in(path);
     // The cache of the Hub's tools: models--owner--name/snapshots/<revision>/.
     models.extend(models_in(&path.join("snapshots")));
@@ -169,17 +184,6 @@ fn no_config(path: &Path) -> String {
     }
     "it has no config.json; a model folder has config.json, model.safetensors and, for text, tokenizer.json"
         .into()
-}
-
-fn adapter(path: &Path) -> String {
-    let base = fs::read_to_string(path.join("adapter_config.json"))
-        .ok()
-        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
-        .and_then(|config| config.get("base_model_name_or_path")?.as_str().map(str::to_owned));
-    format!(
-        "it is a LoRA adapter{}; merge it into its base model first and give the merged folder",
-        base.map_or(String::new(), |base| format!(" of {base}"))
-    )
 }
 
 fn no_weights(path: &Path) -> String {

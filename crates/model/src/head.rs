@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use crate::batch::Batch;
 use crate::device::{Buffer, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, MatMul};
+use crate::weights::Weights;
 
 /// Elements of logits that are worked on together, 8 MiB: they stay in the last-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 21;
@@ -65,7 +66,7 @@ impl HeadRows {
 /// A head: its device, its weights `[V, H]` and the hidden rows `[R, H]` that it is applied to.
 pub(crate) struct Head<'a, D: Device> {
     pub device: &'a D,
-    pub params: &'a D::Buf,
+    pub weights: &'a Weights<D>,
     pub weight: Range<usize>,
     pub hidden: &'a D::Buf,
     pub width: usize,
@@ -89,29 +90,32 @@ impl<D: Device> Head<'_, D> {
             transpose_b: true,
             accumulate: false,
         };
-        let (hidden, weight) = (self.hidden.part(self.rows(chunk)), self.params.part(self.weight.clone()));
-        self.device.matmul(op, hidden, weight, logits.all_mut());
+        let hidden = self.hidden.part(self.rows(chunk));
+        self.weights.matrix(&self.weight).multiply(self.device, op, hidden, logits.all_mut());
         logits
     }
 
-    /// Adds the gradient of a chunk's logits to the head's weights and writes that of its hidden rows.
+    /// Adds the gradient of a chunk's logits to the head's weights, where these are trained, and writes that of its hidden
+    /// rows.
     pub fn backward(
         &self,
         chunk: &Range<usize>,
         d_logits: &D::Buf,
         d_hidden: &mut D::Buf,
-        grads: &mut D::Buf,
+        grads: Option<&mut D::Buf>,
         accumulate: bool,
     ) {
         let (rows, vocab, width) = (chunk.len(), self.vocab, self.width);
-        let to_weight =
-            MatMul { m: vocab, n: width, k: rows, transpose_a: true, transpose_b: false, accumulate };
-        let hidden = self.hidden.part(self.rows(chunk));
-        self.device.matmul(to_weight, d_logits.all(), hidden, grads.part_mut(self.weight.clone()));
+        if let Some(grads) = grads {
+            let to_weight =
+                MatMul { m: vocab, n: width, k: rows, transpose_a: true, transpose_b: false, accumulate };
+            let hidden = self.hidden.part(self.rows(chunk));
+            self.device.matmul(to_weight, d_logits.all(), hidden, grads.part_mut(self.weight.clone()));
+        }
         let to_hidden =
             MatMul { m: rows, n: width, k: vocab, transpose_a: false, transpose_b: false, accumulate: false };
-        let weight = self.params.part(self.weight.clone());
-        self.device.matmul(to_hidden, d_logits.all(), weight, d_hidden.part_mut(self.rows(chunk)));
+        let weight = self.weights.matrix(&self.weight);
+        weight.multiply(self.device, to_hidden, d_logits.all(), d_hidden.part_mut(self.rows(chunk)));
     }
 
     /// Statistics of a chunk of logits.

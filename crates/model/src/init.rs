@@ -4,8 +4,11 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::architecture::{Architecture, Dtype, Family};
-use crate::layout::Layout;
+use crate::device::{Device, HalfFormat};
+use crate::layout::{Layout, Parameter};
+use crate::policy::Policy;
 use crate::random::Stream;
+use crate::weights::Weights;
 
 /// Standard deviation of new matrices: `initializer_range` of every family here.
 const STD: f64 = 0.02;
@@ -110,23 +113,53 @@ impl NewModel {
 /// Random weights in the layout's order, as transformers initialises these families: matrices normal with standard
 /// deviation 0.02, norms 1, biases 0. A function of the seed alone.
 pub fn random_weights(arch: &Architecture, seed: u64) -> Vec<f32> {
-    const BLOCK: usize = 1 << 16;
     let layout = Layout::new(arch);
     let mut weights = vec![0.0f32; layout.len];
     for (index, parameter) in layout.parameters.iter().enumerate() {
-        let target = &mut weights[parameter.range.clone()];
-        let stream = Stream::new(seed).child(index as u64);
-        if parameter.is_matrix {
-            target.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {
-                for (i, value) in values.iter_mut().enumerate() {
-                    *value = (STD * stream.normal((block * BLOCK + i) as u64)) as f32;
-                }
-            });
-        } else if parameter.name.ends_with("norm.weight") {
-            target.fill(1.0);
-        }
+        fill(parameter, Stream::new(seed).child(index as u64), 0, &mut weights[parameter.range.clone()]);
     }
     weights
+}
+
+/// Elements that are drawn by one task.
+const BLOCK: usize = 1 << 16;
+
+/// The elements of a parameter from `start` on.
+fn fill(parameter: &Parameter, stream: Stream, start: usize, target: &mut [f32]) {
+    if parameter.is_matrix {
+        target.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = (STD * stream.normal((start + block * BLOCK + i) as u64)) as f32;
+            }
+        });
+    } else if parameter.name.ends_with("norm.weight") {
+        target.fill(1.0);
+    }
+}
+
+/// A policy with the weights of [`random_weights`] whose matrices are kept in bfloat16, made piece by piece.
+pub fn random_frozen<D: Device>(device: D, arch: Architecture, seed: u64) -> Policy<D> {
+    const PIECE: usize = 1 << 20;
+    let layout = Layout::new(&arch);
+    let mut weights = Weights::half(&device, &layout, HalfFormat::Bf16);
+    let mut values = vec![0.0f32; PIECE];
+    for (index, parameter) in layout.parameters.iter().enumerate() {
+        let stream = Stream::new(seed).child(index as u64);
+        for start in (0..parameter.range.len()).step_by(PIECE) {
+            let values = &mut values[..PIECE.min(parameter.range.len() - start)];
+            values.fill(0.0);
+            fill(parameter, stream, start, values);
+            let at = parameter.range.start + start;
+            match &mut weights {
+                Weights::Half { matrices, .. } if parameter.is_matrix => {
+                    let bits: Vec<u16> = values.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
+                    device.write_half(&bits, at, matrices);
+                }
+                weights => weights.write(&device, values, at..at + values.len()),
+            }
+        }
+    }
+    Policy::of(device, arch, layout, weights)
 }
 
 #[cfg(test)]

@@ -5,38 +5,28 @@
 
 use std::ops::Range;
 
+use crate::adapter::Fused;
 use crate::architecture::Architecture;
-use crate::device::{Buffer, Device, Heads, MatMul, View};
+use crate::device::{Buffer, Device, Heads};
 use crate::layout::LayerLayout;
+use crate::linear::{GradientSink, Linear, PackedLinear, Reads};
 
 /// A layer with everything that it reads.
 pub(crate) struct Layer<'a, D: Device> {
-    pub device: &'a D,
+    pub reads: Reads<'a, D>,
+    pub index: usize,
     pub arch: &'a Architecture,
     pub layout: &'a LayerLayout,
     pub window: Option<usize>,
-    pub params: &'a D::Buf,
-    /// Weights arranged for generation; their rows' results do not depend on each other.
     pub packed: Option<&'a PackedLayer<D>>,
-    /// Tokens, T.
-    pub rows: usize,
 }
 
 /// A layer's matrices arranged for generation.
 pub(crate) struct PackedLayer<D: Device> {
-    qkv: D::Packed,
-    o: D::Packed,
-    gate_up: D::Packed,
-    down: D::Packed,
-}
-
-/// A product with a weight `[output, input]` and its bias.
-struct Linear<'a, D: Device> {
-    weight: &'a Range<usize>,
-    bias: &'a Option<Range<usize>>,
-    input: usize,
-    output: usize,
-    packed: Option<&'a D::Packed>,
+    qkv: PackedLinear<D>,
+    o: PackedLinear<D>,
+    gate_up: PackedLinear<D>,
+    down: PackedLinear<D>,
 }
 
 /// What the backward pass needs of a forward pass.
@@ -57,82 +47,58 @@ pub(crate) struct Kept<D: Device> {
     gate_up: D::Buf,
 }
 
-/// Gradients of all parameters, and whether matrices are still to be overwritten rather than added to.
-pub(crate) struct GradientSink<'a, D: Device> {
-    pub flat: &'a mut D::Buf,
-    pub accumulate: bool,
-}
-
 impl<D: Device> Layer<'_, D> {
     fn heads(&self) -> Heads {
         Heads { heads: self.arch.heads, kv_heads: self.arch.kv_heads, dim: self.arch.head_dim }
     }
 
-    fn param(&self, range: &Range<usize>) -> View<'_, D::Buf> {
-        self.params.part(range.clone())
+    fn linear<'a>(
+        &'a self,
+        product: Fused,
+        (weight, bias): (&'a Range<usize>, &'a Option<Range<usize>>),
+        (input, output): (usize, usize),
+        packed: impl FnOnce(&'a PackedLayer<D>) -> &'a PackedLinear<D>,
+    ) -> Linear<'a, D> {
+        let adapters = self.reads.adapter.and_then(|adapter| adapter.layout.of(self.index, product));
+        let (reads, packed) = (self.reads, self.packed.map(packed));
+        let place = 4 * self.index as u64 + product as u64;
+        Linear { reads, weight, bias, input, output, adapters, packed, place }
     }
 
     fn qkv(&self) -> Linear<'_, D> {
-        let (input, output) = (self.arch.hidden, self.heads().width());
-        let packed = self.packed.map(|packed| &packed.qkv);
-        Linear { weight: &self.layout.qkv, bias: &self.layout.qkv_bias, input, output, packed }
+        let (weight, sizes) = (&self.layout.qkv, (self.arch.hidden, self.heads().width()));
+        self.linear(Fused::Qkv, (weight, &self.layout.qkv_bias), sizes, |packed| &packed.qkv)
     }
 
     fn o(&self) -> Linear<'_, D> {
-        let (input, output) = (self.arch.attention_width(), self.arch.hidden);
-        let packed = self.packed.map(|packed| &packed.o);
-        Linear { weight: &self.layout.o, bias: &self.layout.o_bias, input, output, packed }
+        let (weight, sizes) = (&self.layout.o, (self.arch.attention_width(), self.arch.hidden));
+        self.linear(Fused::O, (weight, &self.layout.o_bias), sizes, |packed| &packed.o)
     }
 
     fn gate_up(&self) -> Linear<'_, D> {
-        let (input, output) = (self.arch.hidden, 2 * self.arch.ffn);
-        let packed = self.packed.map(|packed| &packed.gate_up);
-        Linear { weight: &self.layout.gate_up, bias: &self.layout.gate_up_bias, input, output, packed }
+        let (weight, sizes) = (&self.layout.gate_up, (self.arch.hidden, 2 * self.arch.ffn));
+        self.linear(Fused::GateUp, (weight, &self.layout.gate_up_bias), sizes, |packed| &packed.gate_up)
     }
 
     fn down(&self) -> Linear<'_, D> {
-        let (input, output) = (self.arch.ffn, self.arch.hidden);
-        let packed = self.packed.map(|packed| &packed.down);
-        Linear { weight: &self.layout.down, bias: &self.layout.down_bias, input, output, packed }
+        let (weight, sizes) = (&self.layout.down, (self.arch.ffn, self.arch.hidden));
+        self.linear(Fused::Down, (weight, &self.layout.down_bias), sizes, |packed| &packed.down)
     }
 
     /// Arranges the layer's matrices for generation.
     pub fn pack(&self) -> PackedLayer<D> {
-        let pack =
-            |linear: Linear<'_, D>| self.device.pack(self.param(linear.weight), linear.output, linear.input);
         PackedLayer {
-            qkv: pack(self.qkv()),
-            o: pack(self.o()),
-            gate_up: pack(self.gate_up()),
-            down: pack(self.down()),
-        }
-    }
-
-    /// `out (+)= x weight^T + bias`.
-    fn project(&self, linear: &Linear<'_, D>, x: &D::Buf, accumulate: bool, out: &mut D::Buf) {
-        match linear.packed {
-            Some(packed) => self.device.linear(packed, self.rows, accumulate, x.all(), out.all_mut()),
-            None => {
-                let op = MatMul {
-                    m: self.rows,
-                    n: linear.output,
-                    k: linear.input,
-                    transpose_a: false,
-                    transpose_b: true,
-                    accumulate,
-                };
-                self.device.matmul(op, x.all(), self.param(linear.weight), out.all_mut());
-            }
-        }
-        if let Some(bias) = linear.bias {
-            self.device.add_bias(self.param(bias), out.all_mut());
+            qkv: self.qkv().pack(),
+            o: self.o().pack(),
+            gate_up: self.gate_up().pack(),
+            down: self.down().pack(),
         }
     }
 
     /// The layer's output over a packed batch, and what its backward pass needs besides `x`.
     pub fn forward(&self, plan: &D::Plan, x: &D::Buf) -> (D::Buf, Saved<D>) {
-        let (device, heads) = (self.device, self.heads());
-        let mut lse = device.alloc(self.rows * heads.heads);
+        let (device, heads) = (self.reads.device, self.heads());
+        let mut lse = device.alloc(self.reads.rows * heads.heads);
         let (y, kept) = self.forward_with(x, |qkv, attention| {
             device.rotate(plan, heads, false, qkv.all_mut());
             device.attention(plan, heads, self.window, qkv.all(), attention.all_mut(), lse.all_mut());
@@ -146,75 +112,47 @@ impl<D: Device> Layer<'_, D> {
         x: &D::Buf,
         attend: impl FnOnce(&mut D::Buf, &mut D::Buf),
     ) -> (D::Buf, Kept<D>) {
-        let (device, arch, layout, rows) = (self.device, self.arch, self.layout, self.rows);
+        let (device, arch, layout, rows) = (self.reads.device, self.arch, self.layout, self.reads.rows);
         let (hidden, ffn, heads) = (arch.hidden, arch.ffn, self.heads());
 
         let (normed, input_inv) = self.norm(x, &layout.input_norm);
         let mut qkv = device.alloc(rows * heads.width());
-        self.project(&self.qkv(), &normed, false, &mut qkv);
+        self.qkv().forward(&normed, false, &mut qkv);
         let raw_qkv = layout.qk_norm.as_ref().map(|norm| {
             let mut raw = device.alloc(qkv.len());
             device.copy(qkv.all(), raw.all_mut());
-            device.head_norm(heads, self.param(norm), arch.rms_eps, qkv.all_mut());
+            device.head_norm(heads, self.reads.weights.vector(norm), arch.rms_eps, qkv.all_mut());
             raw
         });
         let mut attention = device.alloc(rows * arch.attention_width());
         attend(&mut qkv, &mut attention);
         let mut mid = device.alloc(rows * hidden);
         device.copy(x.all(), mid.all_mut());
-        self.project(&self.o(), &attention, true, &mut mid);
+        self.o().forward(&attention, true, &mut mid);
 
         let (normed, mid_inv) = self.norm(&mid, &layout.post_norm);
         let mut gate_up = device.alloc(rows * 2 * ffn);
-        self.project(&self.gate_up(), &normed, false, &mut gate_up);
+        self.gate_up().forward(&normed, false, &mut gate_up);
         let mut act = device.alloc(rows * ffn);
         device.swiglu(ffn, gate_up.all(), act.all_mut());
         let mut y = device.alloc(rows * hidden);
         device.copy(mid.all(), y.all_mut());
-        self.project(&self.down(), &act, true, &mut y);
+        self.down().forward(&act, true, &mut y);
         (y, Kept { input_inv, raw_qkv, qkv, attention, mid, mid_inv, gate_up })
     }
 
     /// RMSNorm of `x`, and the inverse root mean square of each row.
     fn norm(&self, x: &D::Buf, weight: &Range<usize>) -> (D::Buf, D::Buf) {
-        let mut normed = self.device.alloc(x.len());
-        let mut inv = self.device.alloc(self.rows);
-        self.device.rms_norm(x.all(), self.param(weight), self.arch.rms_eps, normed.all_mut(), inv.all_mut());
+        let mut normed = self.reads.device.alloc(x.len());
+        let mut inv = self.reads.device.alloc(self.reads.rows);
+        self.reads.device.rms_norm(
+            x.all(),
+            self.reads.weights.vector(weight),
+            self.arch.rms_eps,
+            normed.all_mut(),
+            inv.all_mut(),
+        );
         (normed, inv)
-    }
-
-    /// Gradient of [`Layer::project`]: adds to those of weight and bias, and returns that of `x`.
-    fn project_backward(
-        &self,
-        linear: &Linear<'_, D>,
-        x: &D::Buf,
-        dy: &D::Buf,
-        grads: &mut GradientSink<'_, D>,
-    ) -> D::Buf {
-        let (device, Linear { weight, bias, input, output, .. }) = (self.device, linear);
-        let to_weight = MatMul {
-            m: *output,
-            n: *input,
-            k: self.rows,
-            transpose_a: true,
-            transpose_b: false,
-            accumulate: grads.accumulate,
-        };
-        device.matmul(to_weight, dy.all(), x.all(), grads.flat.part_mut((*weight).clone()));
-        if let Some(bias) = bias {
-            device.bias_backward(dy.all(), grads.flat.part_mut(bias.clone()));
-        }
-        let to_input = MatMul {
-            m: self.rows,
-            n: *input,
-            k: *output,
-            transpose_a: false,
-            transpose_b: false,
-            accumulate: false,
-        };
-        let mut dx = device.alloc(self.rows * input);
-        device.matmul(to_input, dy.all(), self.param(weight), dx.all_mut());
-        dx
     }
 
     fn norm_backward(
@@ -226,13 +164,13 @@ impl<D: Device> Layer<'_, D> {
         dx: &mut D::Buf,
         grads: &mut GradientSink<'_, D>,
     ) {
-        self.device.rms_norm_backward(
+        self.reads.device.rms_norm_backward(
             x.all(),
-            self.param(weight),
+            self.reads.weights.vector(weight),
             inv.all(),
             dy.all(),
             dx.all_mut(),
-            grads.flat.part_mut(weight.clone()),
+            grads.vector(weight),
         );
     }
 
@@ -248,9 +186,9 @@ impl<D: Device> Layer<'_, D> {
         let Saved { kept, lse } = saved;
         self.mlp_backward(&kept.mid, &kept.mid_inv, kept.gate_up, d, grads);
 
-        let (device, arch, layout, heads) = (self.device, self.arch, self.layout, self.heads());
-        let d_attention = self.project_backward(&self.o(), &kept.attention, d, grads);
-        let mut d_qkv = device.alloc(self.rows * heads.width());
+        let (device, arch, layout, heads) = (self.reads.device, self.arch, self.layout, self.heads());
+        let d_attention = self.o().backward(&kept.attention, d, grads);
+        let mut d_qkv = device.alloc(self.reads.rows * heads.width());
         device.attention_backward(
             plan,
             heads,
@@ -266,14 +204,14 @@ impl<D: Device> Layer<'_, D> {
             device.head_norm_backward(
                 heads,
                 raw.all(),
-                self.param(norm),
+                self.reads.weights.vector(norm),
                 arch.rms_eps,
                 d_qkv.all_mut(),
-                grads.flat.part_mut(norm.clone()),
+                grads.vector(norm),
             );
         }
         let (normed, _) = self.norm(x, &layout.input_norm);
-        let d_normed = self.project_backward(&self.qkv(), &normed, &d_qkv, grads);
+        let d_normed = self.qkv().backward(&normed, &d_qkv, grads);
         self.norm_backward(x, &layout.input_norm, &kept.input_inv, &d_normed, d, grads);
     }
 
@@ -285,15 +223,15 @@ impl<D: Device> Layer<'_, D> {
         d: &mut D::Buf,
         grads: &mut GradientSink<'_, D>,
     ) {
-        let (device, ffn) = (self.device, self.arch.ffn);
-        let mut act = device.alloc(self.rows * ffn);
+        let (device, ffn) = (self.reads.device, self.arch.ffn);
+        let mut act = device.alloc(self.reads.rows * ffn);
         device.swiglu(ffn, gate_up.all(), act.all_mut());
-        let d_act = self.project_backward(&self.down(), &act, d, grads);
+        let d_act = self.down().backward(&act, d, grads);
         drop(act);
         device.swiglu_backward(ffn, d_act.all(), gate_up.all_mut());
         drop(d_act);
         let (normed, _) = self.norm(mid, &self.layout.post_norm);
-        let d_normed = self.project_backward(&self.gate_up(), &normed, &gate_up, grads);
+        let d_normed = self.gate_up().backward(&normed, &gate_up, grads);
         self.norm_backward(mid, &self.layout.post_norm, mid_inv, &d_normed, d, grads);
     }
 }

@@ -5,9 +5,12 @@
 //! number per token and statistic. No objective ever sees a tensor, and nothing of size tokens x vocabulary is stored.
 //!
 //! The room's order, bottom up: [`device`] does the arithmetic behind one seam; [`architecture`], [`layout`] and
-//! [`folder`] say what a model is and where its weights lie; `layer` and `head` derive forward and backward by hand;
-//! [`policy`] strings them together; [`optimizer`] updates; [`generate`] samples.
+//! [`folder`] say what a model is and where its weights lie; `linear`, `layer` and `head` derive forward and backward by hand,
+//! with low-rank [`adapter`]s where only those are trained;
+//! [`policy`] owns the weights, `pass` runs
+//! them forward and backward over a batch; [`optimizer`] updates; [`generate`] samples.
 
+pub mod adapter;
 pub mod architecture;
 pub mod batch;
 pub mod device;
@@ -18,13 +21,18 @@ mod head;
 pub mod init;
 mod layer;
 pub mod layout;
+mod linear;
 mod math;
 pub mod optimizer;
+mod pass;
 pub mod policy;
 pub mod random;
 pub mod rope;
+mod statistics;
 mod vectorized;
+mod weights;
 
+pub use adapter::{Adapter, LoraConfig};
 pub use architecture::{Architecture, Dtype, Family};
 pub use batch::Batch;
 pub use device::{Device, cpu::Cpu};

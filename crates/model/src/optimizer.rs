@@ -36,7 +36,7 @@ pub struct AdamW<D: Device> {
 impl<D: Device> AdamW<D> {
     /// Fresh state for a policy.
     pub fn new(policy: &Policy<D>, config: AdamWConfig) -> Self {
-        let len = policy.layout().len;
+        let len = policy.params().len();
         Self { config, m: policy.device().zeros(len), v: policy.device().zeros(len), updates: 0 }
     }
 
@@ -51,7 +51,7 @@ impl<D: Device> AdamW<D> {
         v: D::Buf,
         updates: u64,
     ) -> Result<Self> {
-        let len = policy.layout().len;
+        let len = policy.params().len();
         if m.len() != len || v.len() != len {
             return Err(ModelError::Option(format!(
                 "moments of {} and {} elements for {len} weights",
@@ -67,7 +67,7 @@ impl<D: Device> AdamW<D> {
         (&self.m, &self.v, self.updates)
     }
 
-    /// One update of all weights in place. The gradient is multiplied by `gradient_scale` (see [`clip_scale`]).
+    /// One update, in place, of all that is trained. The gradient is multiplied by `gradient_scale` (see [`clip_scale`]).
     ///
     /// # Errors
     /// When no backward pass has filled the gradients.
@@ -95,13 +95,14 @@ impl<D: Device> AdamW<D> {
             bias_correction2: (1.0 - beta2.powf(t)) as f32,
             gradient_scale,
         };
-        for parameter in &policy.layout.parameters {
+        let (device, params, parameters) = policy.trained()?;
+        for parameter in parameters {
             let decay = if parameter.is_matrix || decay_all { weight_decay as f32 } else { 0.0 };
             let range = || parameter.range.clone();
-            policy.device.adamw(
+            device.adamw(
                 AdamWUpdate { weight_decay: decay, ..update },
                 grads.flat.part(range()),
-                policy.params.part_mut(range()),
+                params.part_mut(range()),
                 self.m.part_mut(range()),
                 self.v.part_mut(range()),
             );

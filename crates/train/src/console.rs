@@ -120,15 +120,20 @@ impl<W: Write> Console<W> {
         let StageInfo { trainer, settings, .. } = *info;
         let survey = trainer.rows.survey();
         let arch = trainer.policy.architecture();
-        let parameters = grouped(trainer.policy.layout().len as u64);
+        let all = trainer.policy.layout().len as u64;
+        let trained: u64 = trainer.policy.parameters().iter().map(|p| p.range.len() as u64).sum();
+        let adapters = if trainer.policy.adapter().is_some() { all + trained } else { all };
         let (stage, stages) = info.stage;
         if stages > 1 {
             self.line(&format!("stage {stage} of {stages}"));
         }
         self.line(&format!(
-            "model    {} ({:?}, {parameters} of {parameters} parameters trained; weights and moments f32)",
+            "model    {} ({:?}, {} of {} parameters trained; {} f32)",
             info.model_dir.display(),
             arch.family,
+            grouped(trained),
+            grouped(adapters),
+            if adapters > all { "adapters and moments" } else { "weights and moments" },
         ));
         let drops = match survey.drops() {
             drops if drops.is_empty() => String::new(),

@@ -3,6 +3,7 @@
 //! [`step`](Trainer::step) is the whole method, top to bottom; [`train`] is the loop around it. Settings come from
 //! [`config`], what a stage works with is put together in `setup`, and what happened is a [`Metrics`] line.
 
+mod adapters;
 mod collect;
 pub mod config;
 mod console;

@@ -4,7 +4,10 @@
 
 use gft_model::architecture::Architecture;
 use gft_model::layout::Layout;
+use gft_model::{Adapter, Cpu, ModelFolder};
 
+use crate::adapters;
+use crate::error::Result;
 use crate::setup::StagePlan;
 
 /// Bytes of one number.
@@ -15,24 +18,38 @@ const PROGRAM: u64 = 30_000_000;
 const PER_DATA_BYTE: u64 = 3;
 
 /// The parts of a stage's predicted peak in bytes.
-pub(crate) fn memory_of(planned: &StagePlan, arch: &Architecture) -> Vec<(String, u64)> {
+///
+/// # Errors
+/// Adapters that do not fit the model, weights that cannot be opened.
+pub(crate) fn memory_of(planned: &StagePlan, folder: &ModelFolder) -> Result<Vec<(String, u64)>> {
+    let arch = folder.architecture();
     let parameters = Layout::new(arch).len as u64;
+    let adapters = adapters::of_run(&planned.settings, folder)?;
+    let (trained, bytes) = match &adapters {
+        Some(config) => {
+            (Adapter::<Cpu>::len_of(arch, config)? as u64, folder.weights_dtype()?.bytes() as u64)
+        }
+        None => (parameters, F32),
+    };
     let mut parts = vec![
         ("program and data".to_owned(), PROGRAM + PER_DATA_BYTE * data_bytes(planned)),
-        ("weights".to_owned(), F32 * parameters),
-        ("gradients".to_owned(), F32 * parameters),
-        ("optimizer moments".to_owned(), 2 * F32 * parameters),
+        ("weights".to_owned(), bytes * parameters),
     ];
-    if planned.needs_reference() {
+    if adapters.is_some() {
+        parts.push(("adapters".to_owned(), F32 * trained));
+    }
+    parts.push(("gradients".to_owned(), F32 * trained));
+    parts.push(("optimizer moments".to_owned(), 2 * F32 * trained));
+    if planned.needs_reference() && adapters.is_none() {
         parts.push(("reference weights".to_owned(), F32 * parameters));
     }
     parts.push(("activations of the update".to_owned(), update_bytes(planned, arch)));
     // Sampling and the update take turns, but the allocator keeps most of what sampling has given back.
-    let rollout = rollout_bytes(planned, arch);
+    let rollout = rollout_bytes(planned, arch, bytes);
     if rollout > 0 {
         parts.push(("arranged weights and cache of sampling".to_owned(), rollout));
     }
-    parts
+    Ok(parts)
 }
 
 fn data_bytes(planned: &StagePlan) -> u64 {
@@ -76,7 +93,7 @@ fn chunk_of_logits(arch: &Architecture) -> u64 {
 }
 
 /// Sampling: the matrices arranged a second time, the keys and values of the sequences that run together, their logits.
-fn rollout_bytes(planned: &StagePlan, arch: &Architecture) -> u64 {
+fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
     let settings = &planned.settings;
     let evaluated = planned
         .eval
@@ -94,7 +111,7 @@ fn rollout_bytes(planned: &StagePlan, arch: &Architecture) -> u64 {
     let cache = 2 * (arch.layers * arch.kv_heads * arch.head_dim) as u64 * sequences * length;
     // On the device and as a copy that is drawn from.
     let logits = 2 * sequences * arch.vocab as u64;
-    F32 * (arranged + cache + logits)
+    bytes * arranged + F32 * (cache + logits)
 }
 
 /// Largest resident memory of this process so far, in bytes; `None` where the system does not say (`/proc` of Linux).

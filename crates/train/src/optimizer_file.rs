@@ -91,7 +91,7 @@ pub fn read<D: Device>(
     let header: Metadata = serde_json::from_slice(&header).map_err(|error| refuse(error.to_string()))?;
     let updates = header.metadata().as_ref().and_then(|meta| meta.get("updates")?.parse().ok());
     let updates: u64 = updates.ok_or_else(|| refuse("its header has no number of updates".into()))?;
-    let len = policy.layout().len;
+    let len = policy.params().len();
     let mut buffers: HashMap<String, D::Buf> = HashMap::new();
     // In the order in which they stand in the file.
     for name in header.offset_keys() {

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use gft_model::folder::ModelFolder;
 use gft_model::layout::Layout;
+use gft_model::{Adapter, Cpu};
 use gft_report::{bytes, grouped};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::adapters;
 use crate::config::{KEYS, Resolved, Settings};
 use crate::error::{Error, Result};
 use crate::memory::memory_of;
@@ -21,6 +23,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// Parameters of the model.
     pub parameters: u64,
+    /// Those that are trained: all, or the adapters'.
+    pub trained: u64,
     /// Bytes of memory at the peak, by part.
     pub memory: Vec<(String, u64)>,
     /// Bytes of disk: one checkpoint, and all that is kept at once.
@@ -54,14 +58,15 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
     let folder = ModelFolder::open(setup::model_dir(first)?)?;
     let arch = folder.architecture();
     let parameters = Layout::new(arch).len as u64;
+    let trained = trained(first, &folder)?;
     let mut stages = Vec::new();
     let mut memory: Vec<(String, u64)> = Vec::new();
     for stage in &resolved.stages {
         let settings = &stage.settings;
-        let encoder = setup::encoder(folder.dir(), settings, arch)?;
+        let encoder = setup::encoder(folder.tokenizer_dir(), settings, arch)?;
         let planned = StagePlan::new(settings, encoder, progress)?;
         planned.rewards()?;
-        let parts = memory_of(&planned, arch);
+        let parts = memory_of(&planned, &folder)?;
         if parts.iter().map(|(_, bytes)| bytes).sum::<u64>() > memory.iter().map(|(_, bytes)| bytes).sum() {
             memory = parts;
         }
@@ -104,18 +109,29 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
         seconds: first.output_dir.as_ref().and_then(|dir| seconds(Path::new(dir), steps)),
         stages,
         parameters,
+        trained,
         memory,
     })
 }
 
+/// Parameters that a run trains.
+fn trained(settings: &Settings, folder: &ModelFolder) -> Result<u64> {
+    Ok(match adapters::of_run(settings, folder)? {
+        Some(config) => Adapter::<Cpu>::len_of(folder.architecture(), &config)?,
+        None => Layout::new(folder.architecture()).len,
+    } as u64)
+}
+
 /// Bytes on disk: of one checkpoint, and of all that a run keeps at once.
 pub(crate) fn disk_bytes(settings: &Settings, folder: &ModelFolder) -> Result<(u64, u64)> {
-    let parameters = Layout::new(folder.architecture()).len as u64;
+    let adapters = adapters::of_run(settings, folder)?;
+    let parameters = trained(settings, folder)?;
     let dtype = match settings.save_dtype.as_deref().map(str::parse::<gft_model::Dtype>) {
         Some(Ok(dtype)) => dtype,
         Some(Err(error)) => {
             return Err(crate::error::ConfigError::Contradiction(format!("save_dtype: {error}")).into());
         }
+        None if adapters.is_some() => gft_model::Dtype::F32,
         None => folder.weights_dtype()?,
     };
     let model = dtype.bytes() as u64 * parameters;
@@ -157,6 +173,10 @@ impl fmt::Display for Plan {
             }
             writeln!(f, "\nBatch\n  {}", stage.batch)?;
             writeln!(f, "  {} steps, {} updates\n", grouped(stage.steps.0), grouped(stage.steps.1))?;
+        }
+        if self.trained != self.parameters {
+            let (trained, all) = (grouped(self.trained), grouped(self.parameters));
+            writeln!(f, "Adapters  {trained} parameters are trained, beside {all} that are not\n")?;
         }
         let total: u64 = self.memory.iter().map(|(_, bytes)| bytes).sum();
         writeln!(f, "Memory (predicted peak)  {}", bytes(total))?;

@@ -30,10 +30,7 @@ impl<D: Device + Clone> Run<'_, D> {
         let state = self.state(trainer, progress);
         let trainer_state = self.trainer_state(settings, trainer, progress)?;
         let options = self.save_options()?;
-        let masters = match options.dtype {
-            Some(dtype) => dtype,
-            None => self.folder.weights_dtype()?,
-        } != gft_model::Dtype::F32;
+        let masters = self.folder.saved_dtype(&trainer.policy, &options)? != gft_model::Dtype::F32;
         require_free(&self.output_dir, disk_bytes(settings, &self.folder)?.0)?;
         let saved = self.checkpoints.save(progress.step, |dir| -> Result<()> {
             self.write_model(trainer, dir, &options)?;

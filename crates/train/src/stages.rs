@@ -13,6 +13,7 @@ use gft_model::policy::Policy;
 use gft_model::random::Stream;
 use gft_objective::{Decision, GuardHistory};
 
+use crate::adapters;
 use crate::config::{Resolved, Settings};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, evaluate};
@@ -90,7 +91,7 @@ impl<'a, D: Device + Clone> Run<'a, D> {
             let settings = &resolved.stages[progress.stage].settings;
             let plan = self.plan(progress.stage)?;
             self.lengths[progress.stage] = plan.steps;
-            let parts = memory_of(&plan, self.folder.architecture());
+            let parts = memory_of(&plan, &self.folder)?;
             let (mut trainer, eval) = self.prepare(device, plan, &progress, policy.take(), resume.take())?;
             // Stages count their steps from 0, but draw from streams of their own.
             trainer.seed = Stream::new(settings.seed).child(progress.stage as u64).bits(0);
@@ -117,7 +118,7 @@ impl<'a, D: Device + Clone> Run<'a, D> {
     /// A stage with its data.
     fn plan(&mut self, stage: usize) -> Result<StagePlan> {
         let settings = &self.resolved.stages[stage].settings;
-        let encoder = setup::encoder(self.folder.dir(), settings, self.folder.architecture())?;
+        let encoder = setup::encoder(self.folder.tokenizer_dir(), settings, self.folder.architecture())?;
         let watch = &mut self.watch;
         StagePlan::new(settings, Arc::clone(&encoder), &mut |done, total| watch.reading(done, total))
     }
@@ -145,19 +146,12 @@ impl<'a, D: Device + Clone> Run<'a, D> {
         before: Option<Policy<D>>,
         resume: Option<(&Path, RunState)>,
     ) -> Result<(Trainer<D>, Option<Rows>)> {
-        let reference = if plan.needs_reference() {
-            Some(match progress.stage {
-                0 => self.folder.load(device.clone())?,
-                n => ModelFolder::open(self.stage_dir(n - 1))?.load(device.clone())?,
-            })
-        } else {
-            None
-        };
         let Some((path, state)) = resume else {
             let policy = match before {
                 Some(policy) => policy,
-                None => self.folder.load(device.clone())?,
+                None => adapters::start(device.clone(), &plan.settings, &self.folder)?,
             };
+            let reference = self.reference(device, &plan, progress.stage, &policy)?;
             let optimizer = AdamW::new(&policy, plan.adamw());
             return plan.trainer(policy, optimizer, reference, GuardHistory::default(), 0);
         };
@@ -169,10 +163,32 @@ impl<'a, D: Device + Clone> Run<'a, D> {
         let mut policy = ModelFolder::open(path)?.load(device.clone())?;
         let (optimizer, masters) = optimizer_file::read(path, &policy, plan.adamw())?;
         if let Some(masters) = masters {
-            policy = Policy::new(device.clone(), policy.architecture().clone(), masters)?;
+            policy = policy.with_params(masters)?;
         }
+        let reference = self.reference(device, &plan, progress.stage, &policy)?;
         let position = state.order.epoch * plan.rows.len() + state.order.index;
         plan.trainer(policy, optimizer, reference, state.guard.into(), position)
+    }
+
+    /// What KL terms refer to: the weights at the stage's start, or, where adapters are trained, the same weights without
+    /// them.
+    fn reference(
+        &self,
+        device: &D,
+        plan: &StagePlan,
+        stage: usize,
+        policy: &Policy<D>,
+    ) -> Result<Option<Policy<D>>> {
+        if !plan.needs_reference() {
+            return Ok(None);
+        }
+        if policy.adapter().is_some() {
+            return Ok(Some(policy.without_adapter()));
+        }
+        Ok(Some(match stage {
+            0 => self.folder.load(device.clone())?,
+            n => ModelFolder::open(self.stage_dir(n - 1))?.load(device.clone())?,
+        }))
     }
 
     /// The steps of one stage. Returns whether the run is to stop here.

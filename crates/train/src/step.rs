@@ -54,12 +54,13 @@ impl<D: Device> Trainer<D> {
             let passes = passes(&found.groups, part.clone(), self.tokens_per_pass, run)?;
             let (mut loss, mut refused) = (0.0, None);
             self.gradients.reset();
-            for pass in &passes {
+            for (index, pass) in passes.iter().enumerate() {
                 if update == 0 && stop() {
                     return Err(Error::Interrupted);
                 }
                 // 8 to 11: statistics, coefficients and loss, backward, in one sweep over the head.
-                let forward = self.policy.forward(&pass.batch, self.keep_activations)?;
+                let dropout = self.dropout(step, update, index);
+                let forward = self.policy.forward_dropping(&pass.batch, self.keep_activations, dropout)?;
                 let want = want(&self.method, self.reference.as_ref(), self.temperature(), self.entropy);
                 let seeding = Seeding {
                     method: &self.method,

@@ -6,6 +6,7 @@ use gft_model::device::{Device, KlDirection};
 use gft_model::generate::Sampling;
 use gft_model::optimizer::AdamW;
 use gft_model::policy::{Gradients, Keep, Policy, Seeds, TokenStats, Want};
+use gft_model::random::Stream;
 use gft_objective::{GuardConfig, GuardHistory, Method, Schedule, Source};
 use gft_reward::Combination;
 use gft_rollout::{OwnOptions, Rollout};
@@ -14,6 +15,9 @@ use crate::collect::Collected;
 use crate::error::{Error, Result};
 use crate::passes::passes;
 use crate::rows::Rows;
+
+/// What distinguishes dropout from everything else that the seed decides.
+const DROPOUT: u64 = 0x6472_6f70;
 
 /// What becomes of a group whose expert the verifier rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,6 +131,14 @@ impl<D: Device> Trainer<D> {
             step,
             policy_version: self.optimizer.state().2,
         }
+    }
+
+    /// What the adapters' dropout draws from in a pass: a stream of its own for each.
+    pub(crate) fn dropout(&self, step: u64, update: usize, pass: usize) -> Option<Stream> {
+        let adapter = self.policy.adapter()?;
+        let stream =
+            Stream::new(self.seed).child(DROPOUT).child(step).child(update as u64).child(pass as u64);
+        (adapter.config().dropout > 0.0).then_some(stream)
     }
 
     /// Whether the method has a treatment for this rollout.

@@ -79,6 +79,9 @@ pub struct Args {
     /// Compute each layer twice instead of keeping its activations.
     #[arg(long)]
     recompute: bool,
+    /// Train: LoRA adapters of this rank on all linear layers of a base in bfloat16, instead of all weights.
+    #[arg(long, value_name = "RANK")]
+    lora: Option<usize>,
     /// Runs that count; the median is reported.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -229,14 +232,23 @@ fn train(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
         batch.push_sequence(&tokens(seq, shape.vocab, i))?;
     }
     let seconds = steps(args, shape, &batch)?;
-    let name = format!("train.{}{}", args.preset.name(), if args.recompute { ".recompute" } else { "" });
+    let recompute = if args.recompute { ".recompute" } else { "" };
+    let lora = args.lora.map_or(String::new(), |rank| format!(".lora{rank}"));
+    let name = format!("train.{}{recompute}{lora}", args.preset.name());
     let figure = Figure::new(format!("{name} [{count}x{seq}]"), seconds, args.runs);
-    Ok(figure.tokens(batch.len()).flops(shape.step_flops(batch.len(), seq)))
+    let flops = match args.lora {
+        None => shape.step_flops(batch.len(), seq),
+        Some(_) => shape.frozen_step_flops(batch.len(), seq),
+    };
+    Ok(figure.tokens(batch.len()).flops(flops))
 }
 
 fn steps(args: &Args, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
     let keep = if args.recompute { Keep::LayerInputs } else { Keep::Activations };
-    let mut policy = shape.policy()?;
+    let mut policy = match args.lora {
+        None => shape.policy()?,
+        Some(rank) => shape.adapted(rank)?,
+    };
     let mut optimizer = AdamW::new(&policy, AdamWConfig::default());
     let mut grads = policy.gradients();
     let mut failed = None;

@@ -37,8 +37,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     interrupt::install()?;
     let folder = model_path::open(&args.model)?;
-    let encoder = args.template.chat_encoder(prompts::tokenizer(&args.model)?)?;
-    let config = GenerationConfig::read(&args.model)?;
+    let encoder = args.template.chat_encoder(prompts::tokenizer(folder.tokenizer_dir())?)?;
+    let config = GenerationConfig::read(folder.dir_of("generation_config.json"))?;
     let settings = args.sampling.resolve(&config, encoder.stop_ids(), 1024, 1)?;
     args.verbosity.detail(&settings.description);
     args.verbosity.detail(&encoder.description());
@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         args.verbosity
             .note("no chat template in the model folder: turns are written plainly, one below the other");
     }
-    let policy: Policy<Cpu> = folder.load(Cpu::new())?;
+    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() {
         args.verbosity

@@ -112,7 +112,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 fn diagnose(args: &Args) -> Result<Diagnosis, Failure> {
     let folder = model_path::open(&args.model)?;
-    let encoder = Encoder::new(prompts::tokenizer(&args.model)?, EncodeOptions::default())?;
+    let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, EncodeOptions::default())?;
     let data = Dataset::open(&args.data, &args.columns.read_options())?;
     args.verbosity.detail(&data.description());
     let positions = folder.architecture().max_positions;

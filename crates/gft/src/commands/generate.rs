@@ -69,7 +69,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     interrupt::install()?;
     let folder = model_path::open(&args.model)?;
-    let config = GenerationConfig::read(&args.model)?;
+    let config = GenerationConfig::read(folder.dir_of("generation_config.json"))?;
     let read = read_inputs(&args, &folder)?;
     let stop_tokens = match (&read.encoder, &read.tokenizer) {
         (Some(encoder), _) => encoder.stop_ids(),
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(warning) = &settings.warning {
         args.verbosity.note(warning);
     }
-    let policy: Policy<Cpu> = folder.load(Cpu::new())?;
+    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
     let seed = Stream::new(settings.seed);
     let requests: Vec<Request> = read
         .inputs
@@ -119,13 +119,14 @@ struct Read {
 /// Reads and tokenizes every prompt before anything is computed, so that a bad one is found at once.
 fn read_inputs(args: &Args, folder: &ModelFolder) -> Result<Read, Failure> {
     let mut read = Read { inputs: Vec::new(), tokenizer: None, encoder: None };
-    if args.model.join("tokenizer.json").is_file() || !args.sampling.stop().is_empty() {
-        read.tokenizer = Some(prompts::tokenizer(&args.model)?);
+    let tokenizer = folder.tokenizer_dir();
+    if tokenizer.join("tokenizer.json").is_file() || !args.sampling.stop().is_empty() {
+        read.tokenizer = Some(prompts::tokenizer(tokenizer)?);
     }
     let mut texts = Vec::new();
     if let Some(text) = &args.prompt {
         let row = prompts::question(text);
-        let ids = read.prompt_ids(args, &row)?;
+        let ids = read.prompt_ids(args, folder, &row)?;
         let object = Map::from_iter([("prompt".to_owned(), json!(text))]);
         read.add(folder, "--prompt", object, ids)?;
         texts.push(row);
@@ -136,7 +137,7 @@ fn read_inputs(args: &Args, folder: &ModelFolder) -> Result<Read, Failure> {
                 Some(ids) => ids,
                 None => {
                     let row = prompts::read_row(&args.columns.apply(&input)?, false)?;
-                    let ids = read.prompt_ids(args, &row)?;
+                    let ids = read.prompt_ids(args, folder, &row)?;
                     texts.push(row);
                     ids
                 }
@@ -154,13 +155,18 @@ fn read_inputs(args: &Args, folder: &ModelFolder) -> Result<Read, Failure> {
 }
 
 impl Read {
-    fn prompt_ids(&mut self, args: &Args, row: &gft_data::Row) -> Result<Vec<u32>, Failure> {
+    fn prompt_ids(
+        &mut self,
+        args: &Args,
+        folder: &ModelFolder,
+        row: &gft_data::Row,
+    ) -> Result<Vec<u32>, Failure> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             none => {
                 let tokenizer = match &self.tokenizer {
                     Some(tokenizer) => Arc::clone(tokenizer),
-                    None => prompts::tokenizer(&args.model)?,
+                    None => prompts::tokenizer(folder.tokenizer_dir())?,
                 };
                 none.insert(args.prompts.encoder(tokenizer)?)
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use gft_model::policy::Want;
-use gft_model::{Batch, Cpu, Policy};
+use gft_model::{Batch, Cpu, ModelFolder, Policy};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -78,8 +78,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     interrupt::install()?;
     let folder = model_path::open(&args.model)?;
-    let (vocab, positions) = (folder.architecture().vocab, folder.architecture().max_positions);
-    let rows = read_rows(&args, vocab)?;
+    let positions = folder.architecture().max_positions;
+    let rows = read_rows(&args, &folder)?;
     if let Some(row) = rows.iter().find(|row| row.ids.len() > positions) {
         return Err(Failure::data(format!(
             "{}: {} tokens; the model was made for {positions} (max_position_embeddings)",
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             row.ids.len()
         )));
     }
-    let policy: Policy<Cpu> = folder.load(Cpu::new())?;
+    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
     let total: usize = rows.iter().map(|row| row.ids.len()).sum();
     let mut progress = Progress::new("logprobs", args.verbosity.quiet);
     let (mut done, mut tokens) = (0, 0);
@@ -143,19 +143,19 @@ fn score(
 }
 
 /// Reads and tokenizes every row before anything is computed, so that a bad one is found at once.
-fn read_rows(args: &Args, vocab: usize) -> Result<Vec<Scored>, Failure> {
+fn read_rows(args: &Args, folder: &ModelFolder) -> Result<Vec<Scored>, Failure> {
     let inputs = rows::read(args.rows.as_deref(), EXAMPLE)?;
     let mut encoder = None;
     let mut texts = Vec::new();
     let mut scored = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let (ids, completion_start) = match input.ids("input_ids", vocab)? {
+        let (ids, completion_start) = match input.ids("input_ids", folder.architecture().vocab)? {
             Some(ids) => (ids, None),
             None => {
                 let row = prompts::read_row(&args.columns.apply(&input)?, true)?;
                 let encoder = match &mut encoder {
                     Some(encoder) => encoder,
-                    none => none.insert(args.prompts.encoder(prompts::tokenizer(&args.model)?)?),
+                    none => none.insert(args.prompts.encoder(prompts::tokenizer(folder.tokenizer_dir())?)?),
                 };
                 let (mut ids, completion) = prompts::completed_ids(encoder, &row)?;
                 let start = ids.len();
@@ -165,7 +165,7 @@ fn read_rows(args: &Args, vocab: usize) -> Result<Vec<Scored>, Failure> {
                     ids.pop();
                 }
                 texts.push(row);
-                check_vocabulary(&input, &ids, vocab)?;
+                check_vocabulary(&input, &ids, folder.architecture().vocab)?;
                 (ids, Some(start))
             }
         };

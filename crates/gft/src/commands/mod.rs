@@ -12,6 +12,7 @@ pub mod group;
 pub mod init;
 pub mod init_model;
 pub mod logprobs;
+pub mod merge;
 pub mod objective;
 pub mod plan;
 pub mod report;

@@ -38,7 +38,7 @@ fn folders_that_are_no_models() {
     for folder in ["empty", "lora", "pickled", "cache/snapshots/abc", "ggufs"] {
         fs::create_dir_all(path(folder)).unwrap();
     }
-    fs::write(path("lora/adapter_config.json"), r#"{"base_model_name_or_path": "org/base"}"#).unwrap();
+    fs::write(path("lora/adapter_config.json"), r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "org/base"}"#).unwrap();
     fs::write(path("ggufs/m.gguf"), "GGUF").unwrap();
     for folder in ["pickled", "cache/snapshots/abc"] {
         fs::copy(path("m/config.json"), path(folder).join("config.json")).unwrap();
@@ -76,8 +76,9 @@ fn folders_that_are_no_models() {
             data(
                 &model("lora"),
                 "",
-                "lora: not a model folder: it is a LoRA adapter of org/base; merge it into its base model first and \
-                 give the merged folder",
+                "lora/adapter_config.json: `base_model_name_or_path` is \"org/base\", and there is no model folder of that \
+                 name here or beside the adapter; nothing is downloaded: fetch the base model and put the path of its \
+                 folder there",
             ),
             data(
                 &model("cache"),

@@ -9,6 +9,7 @@ pub mod cpu;
 use std::ops::Range;
 
 use crate::batch::Batch;
+use crate::random::Stream;
 
 /// Storage of 32-bit floats on a device.
 pub trait Buffer: Send + Sync + Sized {
@@ -73,6 +74,46 @@ pub struct MatMul {
     pub transpose_b: bool,
     /// Adds to `out` instead of overwriting it.
     pub accumulate: bool,
+}
+
+impl MatMul {
+    /// Distances between the operands' rows, as stored, where each is a whole matrix.
+    pub fn dense(&self) -> Strides {
+        Strides {
+            a: if self.transpose_a { self.m } else { self.k },
+            b: if self.transpose_b { self.k } else { self.n },
+            out: self.n,
+        }
+    }
+}
+
+/// Distances between consecutive rows, as stored, of a product's operands: longer than the rows where an operand is
+/// some columns of a wider matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strides {
+    /// Of `a`.
+    pub a: usize,
+    /// Of `b`.
+    pub b: usize,
+    /// Of `out`.
+    pub out: usize,
+}
+
+/// A 16-bit floating-point format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfFormat {
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+}
+
+/// A part of a storage of 16-bit floats, to read.
+pub struct HalfView<'a, H> {
+    /// The storage.
+    pub buffer: &'a H,
+    /// Which of its elements.
+    pub range: Range<usize>,
 }
 
 /// Widths of the fused projection `[T, (heads + 2 kv_heads) * dim]`: queries, then keys, then values.
@@ -213,6 +254,8 @@ impl Chain {
 pub trait Device: Send + Sync {
     /// Storage.
     type Buf: Buffer;
+    /// Storage of weights that stay in the 16 bits that they have on disk, because they are not trained.
+    type Half: Send + Sync;
     /// A weight matrix arranged for many products with few rows.
     type Packed: Send + Sync;
     /// Pages of keys and values of every layer.
@@ -238,10 +281,44 @@ pub trait Device: Send + Sync {
     /// Brings a batch and its rotations (cosine and sine `[T, dim / 2]`) over.
     fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> Self::Plan;
 
+    /// 16-bit storage of zeros.
+    fn halves(&self, format: HalfFormat, len: usize) -> Self::Half;
+    /// Copies bit patterns of the storage's format from the host to `[at, at + bits.len())`.
+    fn write_half(&self, bits: &[u16], at: usize, to: &mut Self::Half);
+    /// Widens to f32, exactly, and copies to the host.
+    fn read_half(&self, from: HalfView<'_, Self::Half>, target: &mut [f32]);
+
     /// Matrix product.
-    fn matmul(&self, op: MatMul, a: View<'_, Self::Buf>, b: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>);
+    fn matmul(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        b: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        self.matmul_within(op, op.dense(), a, b, out);
+    }
+    /// Matrix product of columns of wider matrices; each view begins at the first element of its part.
+    fn matmul_within(
+        &self,
+        op: MatMul,
+        strides: Strides,
+        a: View<'_, Self::Buf>,
+        b: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    );
+    /// Matrix product with a right operand of 16 bits, widened to f32 on the way.
+    fn matmul_half(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        b: HalfView<'_, Self::Half>,
+        out: ViewMut<'_, Self::Buf>,
+    );
     /// Arranges a weight `[n, k]` for [`Device::linear`].
     fn pack(&self, weight: View<'_, Self::Buf>, n: usize, k: usize) -> Self::Packed;
+    /// The same of a weight of 16 bits, which it stays.
+    fn pack_half(&self, weight: HalfView<'_, Self::Half>, n: usize, k: usize) -> Self::Packed;
     /// `out [rows, n] (+)= x [rows, k] weight^T`; a row's result does not depend on the other rows.
     fn linear(
         &self,
@@ -250,7 +327,24 @@ pub trait Device: Send + Sync {
         accumulate: bool,
         x: View<'_, Self::Buf>,
         out: ViewMut<'_, Self::Buf>,
+    ) {
+        self.linear_within(weight, rows, None, accumulate, x, out);
+    }
+    /// [`Device::linear`] where the rows of `x` and of `out` are `(x, out)` apart: both may be columns of wider matrices.
+    fn linear_within(
+        &self,
+        weight: &Self::Packed,
+        rows: usize,
+        apart: Option<(usize, usize)>,
+        accumulate: bool,
+        x: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
     );
+    /// Sets elements to zero with probability `drop` and multiplies the others by `1 / (1 - drop)`; element `i` is decided by
+    /// the stream's `i`-th number.
+    fn dropout(&self, stream: Stream, drop: f64, x: ViewMut<'_, Self::Buf>);
+    /// `x[t, j] *= factor` for `j` in `columns`, rows of width `width`.
+    fn scale_columns(&self, width: usize, columns: Range<usize>, factor: f32, x: ViewMut<'_, Self::Buf>);
     /// `x += y`.
     fn add(&self, y: View<'_, Self::Buf>, x: ViewMut<'_, Self::Buf>);
     /// Adds `bias [n]` to each row of `x [rows, n]`.
@@ -258,12 +352,18 @@ pub trait Device: Send + Sync {
     /// Adds the sum of the rows of `dy [rows, n]` to `dbias [n]`.
     fn bias_backward(&self, dy: View<'_, Self::Buf>, dbias: ViewMut<'_, Self::Buf>);
 
-    /// `out[t] = table[token[t]]`.
-    fn embed(&self, plan: &Self::Plan, table: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>);
     /// `dtable[token[t]] += dy[t]`.
     fn embed_backward(&self, plan: &Self::Plan, dy: View<'_, Self::Buf>, dtable: ViewMut<'_, Self::Buf>);
     /// `out[i] = x[rows[i]]`, rows of width `width`.
     fn gather_rows(&self, x: View<'_, Self::Buf>, rows: &[u32], width: usize, out: ViewMut<'_, Self::Buf>);
+    /// [`Device::gather_rows`] from a table of 16 bits.
+    fn gather_half(
+        &self,
+        table: HalfView<'_, Self::Half>,
+        rows: &[u32],
+        width: usize,
+        out: ViewMut<'_, Self::Buf>,
+    );
     /// `out[rows[i]] = x[i]`, other rows of `out` untouched; `rows` are distinct.
     fn scatter_rows(&self, x: View<'_, Self::Buf>, rows: &[u32], width: usize, out: ViewMut<'_, Self::Buf>);
 

@@ -1,6 +1,6 @@
 //! The weights of a folder, in one file or in shards, held against the architecture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::safetensors_file::SafetensorsFile;
 use crate::architecture::Dtype;
+use crate::device::HalfFormat;
 use crate::error::{ModelError, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, Parameter};
 
 /// Buffers that old checkpoints carry and that follow from `config.json`.
 const DERIVED: &str = "rotary_emb.inv_freq";
@@ -49,6 +50,11 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Opens one file of another name.
+    pub fn open_file(dir: &Path, name: &str) -> Result<Self> {
+        Self::from_files(dir, vec![SafetensorsFile::open(&dir.join(name))?])
+    }
+
     fn from_files(dir: &Path, files: Vec<SafetensorsFile>) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (at, file) in files.iter().enumerate() {
@@ -82,9 +88,37 @@ impl Weights {
         }
     }
 
+    /// The 16-bit format that all matrices have, if they have one.
+    pub fn half_format(&self, layout: &Layout) -> Result<Option<HalfFormat>> {
+        let mut found = None;
+        for parameter in layout.parameters.iter().filter(|parameter| parameter.is_matrix) {
+            let format = match self.file(&parameter.name, &parameter.shape)?.dtype(&parameter.name)? {
+                Dtype::F32 => return Ok(None),
+                Dtype::F16 => HalfFormat::F16,
+                Dtype::Bf16 => HalfFormat::Bf16,
+            };
+            if found.is_some_and(|found| found != format) {
+                return Ok(None);
+            }
+            found = Some(format);
+        }
+        Ok(found)
+    }
+
     /// Checks that the tensors are those of the architecture: none missing, none extra, shapes and dtypes right.
     pub fn check(&mut self, layout: &Layout, tied: bool) -> Result<()> {
-        for parameter in &layout.parameters {
+        self.check_tensors(&layout.parameters, |name| {
+            (tied && name == "lm_head.weight") || name.ends_with(DERIVED)
+        })?;
+        if tied && self.tensors.contains_key("lm_head.weight") {
+            self.check_tied_head()?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the tensors are `parameters` and nothing else but what `allowed` names.
+    pub fn check_tensors(&self, parameters: &[Parameter], allowed: impl Fn(&str) -> bool) -> Result<()> {
+        for parameter in parameters {
             let file = self.file(&parameter.name, &parameter.shape)?;
             file.dtype(&parameter.name)?;
             let found = file.info(&parameter.name).map(|info| info.shape.clone()).unwrap_or_default();
@@ -97,19 +131,12 @@ impl Weights {
                 });
             }
         }
-        let tied_head = |name: &str| tied && name == "lm_head.weight";
-        let known = |name: &str| layout.parameters.iter().any(|parameter| parameter.name == name);
-        let extra: Vec<&String> = self
-            .tensors
-            .keys()
-            .filter(|name| !known(name) && !tied_head(name) && !name.ends_with(DERIVED))
-            .collect();
+        let known: HashSet<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        let extra: Vec<&String> =
+            self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !allowed(name)).collect();
         if let Some(first) = extra.first() {
             let (tensor, count) = ((*first).clone(), extra.len());
             return Err(ModelError::ExtraTensor { path: self.dir.clone(), tensor, count });
-        }
-        if tied && self.tensors.contains_key("lm_head.weight") {
-            self.check_tied_head()?;
         }
         Ok(())
     }
@@ -140,8 +167,17 @@ impl Weights {
 
     /// Reads a tensor as f32, in order, piece by piece.
     pub fn read(&mut self, name: &str, sink: impl FnMut(&[f32])) -> Result<()> {
+        self.file_mut(name)?.read(name, sink)
+    }
+
+    /// Reads the bits of a tensor of 16-bit numbers, in order, piece by piece.
+    pub fn read_bits(&mut self, name: &str, sink: impl FnMut(&[u16])) -> Result<()> {
+        self.file_mut(name)?.read_bits(name, sink)
+    }
+
+    fn file_mut(&mut self, name: &str) -> Result<&mut SafetensorsFile> {
         match self.tensors.get(name) {
-            Some(&at) => self.files[at].read(name, sink),
+            Some(&at) => Ok(&mut self.files[at]),
             None => Err(ModelError::MissingTensor {
                 path: self.dir.clone(),
                 tensor: name.into(),

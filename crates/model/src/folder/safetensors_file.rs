@@ -80,6 +80,25 @@ impl SafetensorsFile {
     /// Reads a tensor as f32, in order, piece by piece.
     pub fn read(&mut self, name: &str, mut sink: impl FnMut(&[f32])) -> Result<()> {
         let dtype = self.dtype(name)?;
+        let mut values = Vec::new();
+        self.read_bytes(name, |piece| {
+            values.clear();
+            decode(dtype, piece, &mut values);
+            sink(&values);
+        })
+    }
+
+    /// Reads the bits of a tensor of 16-bit numbers, in order, piece by piece.
+    pub fn read_bits(&mut self, name: &str, mut sink: impl FnMut(&[u16])) -> Result<()> {
+        let mut bits: Vec<u16> = Vec::new();
+        self.read_bytes(name, |piece| {
+            bits.clear();
+            bits.extend(piece.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
+            sink(&bits);
+        })
+    }
+
+    fn read_bytes(&mut self, name: &str, mut sink: impl FnMut(&[u8])) -> Result<()> {
         let Some(info) = self.header.info(name) else { return Ok(()) };
         let (start, end) = info.data_offsets;
         self.file
@@ -87,13 +106,10 @@ impl SafetensorsFile {
             .map_err(ModelError::io(&self.path))?;
         let mut left = end - start;
         let mut bytes = vec![0u8; PIECE.min(left)];
-        let mut values = Vec::with_capacity(bytes.len() / dtype.bytes());
         while left > 0 {
             let piece = &mut bytes[..PIECE.min(left)];
             self.file.read_exact(piece).map_err(ModelError::io(&self.path))?;
-            values.clear();
-            decode(dtype, piece, &mut values);
-            sink(&values);
+            sink(piece);
             left -= piece.len();
         }
         Ok(())

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::architecture::Dtype;
-use crate::device::{Buffer, Device};
+use crate::device::Device;
 use crate::error::{ModelError, Result};
 use crate::layout::Parameter;
 use crate::policy::Policy;
@@ -100,7 +101,7 @@ pub(super) fn write_config(config: &Value, text: &str, dtype: Dtype, target: &Pa
     write_file(&path, format!("{changed:#}\n").as_bytes())
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(ModelError::io(path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(ModelError::io(path))
 }
@@ -124,7 +125,9 @@ pub(super) fn write_weights<D: Device>(
         for parameter in shard {
             map.insert(parameter.name.clone(), json!(name));
         }
-        write_shard(policy, shard, dtype, &target.join(&name))?;
+        let read =
+            |parameter: &Parameter, part, piece: &mut [f32]| policy.read_weight(parameter, part, piece);
+        write_tensors(shard, dtype, &target.join(&name), read)?;
     }
     if count > 1 {
         let total = policy.layout().len;
@@ -154,7 +157,13 @@ fn split(parameters: &[Parameter], dtype: Dtype, shard_bytes: u64) -> Vec<Vec<&P
     shards
 }
 
-fn write_shard<D: Device>(policy: &Policy<D>, shard: &[&Parameter], dtype: Dtype, path: &Path) -> Result<()> {
+/// One file of tensors; `read` gives a part of one in f32.
+pub(super) fn write_tensors(
+    tensors: &[&Parameter],
+    dtype: Dtype,
+    path: &Path,
+    read: impl Fn(&Parameter, Range<usize>, &mut [f32]),
+) -> Result<()> {
     let name = match dtype {
         Dtype::F32 => "F32",
         Dtype::F16 => "F16",
@@ -163,7 +172,7 @@ fn write_shard<D: Device>(policy: &Policy<D>, shard: &[&Parameter], dtype: Dtype
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut offset = 0;
-    for parameter in shard {
+    for parameter in tensors {
         let end = offset + parameter.range.len() * dtype.bytes();
         let info = json!({"dtype": name, "shape": parameter.shape, "data_offsets": [offset, end]});
         header.insert(parameter.name.clone(), info);
@@ -178,10 +187,10 @@ fn write_shard<D: Device>(policy: &Policy<D>, shard: &[&Parameter], dtype: Dtype
     out.write_all(&text).map_err(io())?;
     let mut values = vec![0.0f32; PIECE];
     let mut bytes = Vec::with_capacity(PIECE * dtype.bytes());
-    for parameter in shard {
+    for parameter in tensors {
         for start in parameter.range.clone().step_by(PIECE) {
             let piece = &mut values[..PIECE.min(parameter.range.end - start)];
-            policy.device().read(policy.params().part(start..start + piece.len()), piece);
+            read(parameter, start..start + piece.len(), piece);
             bytes.clear();
             encode(dtype, piece, &mut bytes);
             out.write_all(&bytes).map_err(io())?;

@@ -17,9 +17,8 @@ impl<'a, D: Device> Generator<'a, D> {
     /// Arranges the weights.
     pub fn new(policy: &'a Policy<D>) -> Self {
         let arch = &policy.arch;
-        let layers = (0..arch.layers).map(|index| policy.layer(index, 1, None).pack()).collect();
-        let head =
-            policy.device.pack(policy.params.part(policy.layout.head.clone()), arch.vocab, arch.hidden);
+        let layers = (0..arch.layers).map(|index| policy.layer(index, 1, None, None).pack()).collect();
+        let head = policy.weights.matrix(&policy.layout.head).pack(&policy.device, arch.vocab, arch.hidden);
         Self { policy, layers, head }
     }
 
@@ -52,11 +51,11 @@ impl<'a, D: Device> Generator<'a, D> {
         let plan = device.plan(&batch, cos, sin);
         let rows = batch.len();
         let mut x = device.alloc(rows * hidden);
-        device.embed(&plan, policy.params.part(policy.layout.embed.clone()), x.all_mut());
+        policy.weights.matrix(&policy.layout.embed).gather(device, batch.tokens(), hidden, x.all_mut());
         let mut lse = device.alloc(rows * self.heads().heads);
         for (index, packed) in self.layers.iter().enumerate() {
             let window = policy.arch.windows[index];
-            let layer = policy.layer(index, rows, Some(packed));
+            let layer = policy.layer(index, rows, Some(packed), None);
             (x, _) = layer.forward_with(&x, |qkv, attention| {
                 device.rotate(&plan, self.heads(), false, qkv.all_mut());
                 device.store(cache, index, qkv.all(), slots);
@@ -86,10 +85,10 @@ impl<'a, D: Device> Generator<'a, D> {
         let positions: Vec<u32> = chains.iter().map(|chain| chain.len() as u32 - 1).collect();
         let (cos, sin) = policy.rotations(&positions);
         let mut x = device.alloc(rows * hidden);
-        device.gather_rows(policy.params.part(policy.layout.embed.clone()), tokens, hidden, x.all_mut());
+        policy.weights.matrix(&policy.layout.embed).gather(device, tokens, hidden, x.all_mut());
         for (index, packed) in self.layers.iter().enumerate() {
             let window = policy.arch.windows[index];
-            let layer = policy.layer(index, rows, Some(packed));
+            let layer = policy.layer(index, rows, Some(packed), None);
             (x, _) = layer.forward_with(&x, |qkv, attention| {
                 device.rotate_rows(self.heads(), &cos, &sin, qkv.all_mut());
                 device.store(cache, index, qkv.all(), slots);
@@ -103,7 +102,7 @@ impl<'a, D: Device> Generator<'a, D> {
         let (policy, device) = (self.policy, &self.policy.device);
         let mut normed = device.alloc(x.len());
         let mut inv = device.alloc(rows);
-        let weight = policy.params.part(policy.layout.final_norm.clone());
+        let weight = policy.weights.vector(&policy.layout.final_norm);
         device.rms_norm(x.all(), weight, policy.arch.rms_eps, normed.all_mut(), inv.all_mut());
         let mut logits = device.alloc(rows * policy.arch.vocab);
         device.linear(&self.head, rows, false, normed.all(), logits.all_mut());

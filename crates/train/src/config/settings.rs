@@ -81,6 +81,20 @@ settings! {
     /// Dtype of saved weights (float32, bfloat16, float16); absent: that of the model folder.
     save_dtype: Option<String> = None;
 
+    ["Adapters (LoRA)"]
+    /// Train adapters instead of all weights; a model folder that is an adapter is continued either way.
+    use_peft: bool = false, "lora";
+    /// Rank of the adapters.
+    lora_r: usize = 16, "lora_rank";
+    /// Numerator of their scaling: alpha / r.
+    lora_alpha: f64 = 32.0, "actor_rollout_ref.model.lora_alpha";
+    /// Probability with which their inputs are dropped (TRL has 0.05; own rollouts are drawn without).
+    lora_dropout: f64 = 0.0;
+    /// Modules that have one (q_proj ... down_proj, or longer ends of their paths), all-linear, or one pattern for whole paths.
+    lora_target_modules: Vec<String> = vec!["all-linear".into()], "actor_rollout_ref.model.target_modules";
+    /// Scaling alpha / sqrt(r) instead (rsLoRA).
+    use_rslora: bool = false;
+
     ["Rows and tokens"]
     /// Names of columns where detection does not know them: prompt=question,solution=answer (roles: prompt, input, system, messages, solution, answer, expert, teachers, text, id).
     columns: Vec<String> = Vec::new();
@@ -308,6 +322,12 @@ pub const RUN_KEYS: &[&str] = &[
     "output_dir",
     "run_name",
     "save_dtype",
+    "use_peft",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "use_rslora",
     "seed",
     "stop_after_steps",
     "logging_steps",

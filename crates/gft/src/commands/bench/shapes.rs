@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::ValueEnum;
 use gft_model::architecture::{Architecture, Dtype, Family};
 use gft_model::device::cpu::CpuBuffer;
-use gft_model::init::{NewModel, SpecialIds, random_weights};
-use gft_model::{Cpu, Policy};
+use gft_model::init::{NewModel, SpecialIds, random_frozen, random_weights};
+use gft_model::{Adapter, Cpu, LoraConfig, Policy};
 
 use crate::failure::Failure;
 
@@ -82,6 +82,14 @@ impl Shape {
         Ok(Policy::new(Cpu::new(), self.architecture.clone(), weights)?)
     }
 
+    /// A policy of this shape with random weights of bfloat16 and fresh adapters on all linear layers.
+    pub fn adapted(&self, rank: usize) -> Result<Policy<Cpu>, Failure> {
+        let base = random_frozen(Cpu::new(), self.architecture.clone(), 0);
+        let config = LoraConfig { r: rank, alpha: 2.0 * rank as f64, ..LoraConfig::default() };
+        let adapter = Adapter::init(base.device(), &self.architecture, config, 0)?;
+        Ok(base.with_adapter(adapter)?)
+    }
+
     /// Weights that take part in products, the head's included.
     pub fn product_weights(&self) -> usize {
         let arch = &self.architecture;
@@ -96,5 +104,10 @@ impl Shape {
         // Causal: half of the keys on average; two products forward, five backward.
         let attention = (arch.layers * arch.attention_width()) as f64 * seq as f64 / 2.0 * 2.0 * 7.0;
         tokens as f64 * (6.0 * weights + attention)
+    }
+
+    /// The same where the weights have no gradient: 4 per weight; adapters are not counted.
+    pub fn frozen_step_flops(&self, tokens: usize, seq: usize) -> f64 {
+        self.step_flops(tokens, seq) - 2.0 * tokens as f64 * self.product_weights() as f64
     }
 }

@@ -60,10 +60,14 @@ impl Model {
         let folder: ModelFolder = model_path::open(path)?;
         let options = plan.styled.encode_options(template.encode_options());
         let said = format!("{options:?}");
-        let encoder = Encoder::new(prompts::tokenizer(path)?, options)?;
+        let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, options)?;
         plan.verbosity.detail(&format!("{}: {}", path.display(), encoder.description()));
-        let policy = folder.load(Cpu::new())?;
-        Ok(Self { path: path.to_owned(), policy, encoder, checksum: checksum(path)?, template: said })
+        let policy = folder.load_frozen(Cpu::new())?;
+        let mut sum = checksum(path)?;
+        if folder.lora().is_some() {
+            sum = format!("{sum}+{}", checksum(folder.base_dir())?);
+        }
+        Ok(Self { path: path.to_owned(), policy, encoder, checksum: sum, template: said })
     }
 
     /// Its folder.

@@ -1,6 +1,6 @@
 //! Matrix products of training: large, each operand used once, so packed by the `gemm` crate on every call.
 
-use super::super::MatMul;
+use super::super::{MatMul, Strides};
 use super::shared::SharedSlice;
 use super::team::Team;
 
@@ -16,17 +16,17 @@ const SHARE: usize = 96;
 ///
 /// # Panics
 /// When a slice is shorter than its shape: that is an error of the engine, not of its user.
-pub fn matmul(team: &Team, op: MatMul, a: &[f32], b: &[f32], out: &mut [f32]) {
+pub fn matmul(team: &Team, op: MatMul, strides: Strides, a: &[f32], b: &[f32], out: &mut [f32]) {
     let MatMul { m, n, k, .. } = op;
-    assert!(a.len() >= m * k && b.len() >= k * n && out.len() >= m * n, "{op:?}: operand too short");
     if m == 0 || n == 0 {
         return;
     }
+    check(op, strides, a.len(), b.len(), out.len());
     let out = SharedSlice::new(out);
     let whole = Share { first_row: 0, rows: m, first_column: 0, columns: n };
     if m * n * k < PARALLEL_FROM || team.threads() == 1 {
         // SAFETY: nobody else writes `out`.
-        unsafe { whole.compute(op, a, b, &out) };
+        unsafe { whole.compute(op, strides, a, b, &out) };
         return;
     }
     // Each share packs its part of one operand and all of the other, so the longer side is cut.
@@ -41,17 +41,40 @@ pub fn matmul(team: &Team, op: MatMul, a: &[f32], b: &[f32], out: &mut [f32]) {
             Share { first_column: first, columns: end - first, ..whole }
         };
         // SAFETY: shares do not overlap.
-        unsafe { share.compute(op, a, b, &out) };
+        unsafe { share.compute(op, strides, a, b, &out) };
     });
+}
+
+/// Asserts that the operands hold their shapes.
+///
+/// # Panics
+/// When one does not.
+pub fn check(op: MatMul, strides: Strides, a: usize, b: usize, out: usize) {
+    let MatMul { m, n, k, transpose_a, transpose_b, .. } = op;
+    let holds = |len: usize, rows: usize, columns: usize, stride: usize| {
+        rows == 0 || columns == 0 || (stride >= columns && len >= (rows - 1) * stride + columns)
+    };
+    let (a_rows, a_columns) = if transpose_a { (k, m) } else { (m, k) };
+    let (b_rows, b_columns) = if transpose_b { (n, k) } else { (k, n) };
+    assert!(
+        holds(a, a_rows, a_columns, strides.a)
+            && holds(b, b_rows, b_columns, strides.b)
+            && holds(out, m, n, strides.out),
+        "{op:?}, {strides:?}: operand too short"
+    );
 }
 
 /// A part of a product's result.
 #[derive(Clone, Copy)]
-struct Share {
-    first_row: usize,
-    rows: usize,
-    first_column: usize,
-    columns: usize,
+pub struct Share {
+    /// First row.
+    pub first_row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// First column.
+    pub first_column: usize,
+    /// Columns.
+    pub columns: usize,
 }
 
 impl Share {
@@ -59,10 +82,10 @@ impl Share {
     ///
     /// # Safety
     /// The part lies inside of the product, the slices hold its operands, and nobody else touches this part of `out`.
-    unsafe fn compute(self, op: MatMul, a: &[f32], b: &[f32], out: &SharedSlice<'_>) {
-        let MatMul { m, n, k, transpose_a, transpose_b, accumulate } = op;
-        let (a_cs, a_rs) = if transpose_a { (m, 1) } else { (1, k) };
-        let (b_cs, b_rs) = if transpose_b { (k, 1) } else { (1, n) };
+    pub unsafe fn compute(self, op: MatMul, strides: Strides, a: &[f32], b: &[f32], out: &SharedSlice<'_>) {
+        let MatMul { k, transpose_a, transpose_b, accumulate, .. } = op;
+        let (a_cs, a_rs) = if transpose_a { (strides.a, 1) } else { (1, strides.a) };
+        let (b_cs, b_rs) = if transpose_b { (strides.b, 1) } else { (1, strides.b) };
         // SAFETY: strides and shapes describe row-major matrices inside of the slices by the caller's promise; this
         // part of `out` is exclusive and does not overlap `a` or `b`. With `accumulate` false it is not read.
         unsafe {
@@ -70,9 +93,9 @@ impl Share {
                 self.rows,
                 self.columns,
                 k,
-                out.as_mut_ptr().add(self.first_row * n + self.first_column),
+                out.as_mut_ptr().add(self.first_row * strides.out + self.first_column),
                 1,
-                n as isize,
+                strides.out as isize,
                 accumulate,
                 a.as_ptr().add(self.first_row * a_rs),
                 a_cs as isize,

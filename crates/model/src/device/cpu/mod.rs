@@ -3,6 +3,7 @@
 mod aligned;
 mod attention;
 mod cache;
+mod half;
 mod matmul;
 mod norm;
 mod packed;
@@ -17,19 +18,22 @@ mod tile;
 mod update;
 mod vocabulary;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, Heads, MatMul, Slot, View,
-    ViewMut,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, HalfFormat, HalfView, Heads,
+    MatMul, Slot, Strides, View, ViewMut,
 };
 use crate::batch::Batch;
+use crate::random::Stream;
 pub use plan::CpuPlan;
 pub use pool::{CpuBuffer, Pool};
 use team::Team;
 
 type Ref<'a> = View<'a, CpuBuffer>;
 type Mut<'a> = ViewMut<'a, CpuBuffer>;
+type HalfRef<'a> = HalfView<'a, half::Halves>;
 
 impl<'a> Ref<'a> {
     fn slice(self) -> &'a [f32] {
@@ -70,6 +74,7 @@ impl Cpu {
 
 impl Device for Cpu {
     type Buf = CpuBuffer;
+    type Half = half::Halves;
     type Plan = CpuPlan;
     type Packed = packed::Packed;
     type Cache = cache::PagedCache;
@@ -106,8 +111,33 @@ impl Device for Cpu {
         CpuPlan::new(batch, cos, sin)
     }
 
-    fn matmul(&self, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
-        matmul::matmul(&self.team, op, a.slice(), b.slice(), out.slice());
+    fn halves(&self, format: HalfFormat, len: usize) -> half::Halves {
+        half::Halves::zeros(format, len)
+    }
+
+    fn write_half(&self, bits: &[u16], at: usize, to: &mut half::Halves) {
+        to.write(bits, at);
+    }
+
+    fn read_half(&self, from: HalfRef<'_>, target: &mut [f32]) {
+        from.buffer.slice(from.range).widen(target);
+    }
+
+    fn matmul_within(&self, op: MatMul, strides: Strides, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
+        matmul::matmul(&self.team, op, strides, a.slice(), b.slice(), out.slice());
+    }
+
+    fn matmul_half(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) {
+        let b = b.buffer.slice(b.range);
+        half::matmul(&self.team, &self.pool, op, a.slice(), b, out.slice());
+    }
+
+    fn dropout(&self, stream: Stream, drop: f64, x: Mut<'_>) {
+        rows::dropout(&self.team, stream, drop, x.slice());
+    }
+
+    fn scale_columns(&self, width: usize, columns: Range<usize>, factor: f32, x: Mut<'_>) {
+        rows::scale_columns(&self.team, width, columns, factor, x.slice());
     }
 
     fn add(&self, y: Ref<'_>, x: Mut<'_>) {
@@ -122,11 +152,6 @@ impl Device for Cpu {
         rows::bias_backward(&self.team, dy.slice(), dbias.slice());
     }
 
-    fn embed(&self, plan: &CpuPlan, table: Ref<'_>, out: Mut<'_>) {
-        let out = out.slice();
-        rows::gather(&self.team, table.slice(), &plan.tokens, out.len() / plan.tokens.len().max(1), out);
-    }
-
     fn embed_backward(&self, plan: &CpuPlan, dy: Ref<'_>, dtable: Mut<'_>) {
         let dy = dy.slice();
         rows::scatter_add(&self.team, dy, &plan.tokens, dy.len() / plan.tokens.len().max(1), dtable.slice());
@@ -134,6 +159,10 @@ impl Device for Cpu {
 
     fn gather_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
         rows::gather(&self.team, x.slice(), rows, width, out.slice());
+    }
+
+    fn gather_half(&self, table: HalfRef<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
+        half::gather(&self.team, table.buffer.slice(table.range), rows, width, out.slice());
     }
 
     fn scatter_rows(&self, x: Ref<'_>, rows: &[u32], width: usize, out: Mut<'_>) {
@@ -200,8 +229,20 @@ impl Device for Cpu {
         packed::Packed::new(&self.team, weight.slice(), n, k)
     }
 
-    fn linear(&self, weight: &packed::Packed, rows: usize, accumulate: bool, x: Ref<'_>, out: Mut<'_>) {
-        weight.apply(&self.team, rows, accumulate, x.slice(), out.slice());
+    fn pack_half(&self, weight: HalfRef<'_>, n: usize, k: usize) -> packed::Packed {
+        packed::Packed::of_half(&self.team, weight.buffer.slice(weight.range), n, k)
+    }
+
+    fn linear_within(
+        &self,
+        weight: &packed::Packed,
+        rows: usize,
+        apart: Option<(usize, usize)>,
+        accumulate: bool,
+        x: Ref<'_>,
+        out: Mut<'_>,
+    ) {
+        weight.apply(&self.team, rows, apart, accumulate, x.slice(), out.slice());
     }
 
     fn cache(&self, layers: usize, heads: Heads) -> cache::PagedCache {

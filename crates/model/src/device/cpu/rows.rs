@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::shared::SharedSlice;
 use super::team::Team;
+use crate::random::Stream;
 
 /// Rows that one task works on: a constant, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 64;
@@ -62,6 +63,26 @@ pub fn zero(team: &Team, x: &mut [f32]) {
 pub fn add(team: &Team, y: &[f32], x: &mut [f32]) {
     team.chunks(x, BLOCK, |block, x| {
         x.iter_mut().zip(&y[block * BLOCK..]).for_each(|(x, y)| *x += y);
+    });
+}
+
+/// Zeros elements with probability `drop`, scales the others up; element `i` is decided by the stream's `i`-th number.
+pub fn dropout(team: &Team, stream: Stream, drop: f64, x: &mut [f32]) {
+    let factor = (1.0 / (1.0 - drop)) as f32;
+    team.chunks(x, BLOCK, |block, x| {
+        for (i, x) in x.iter_mut().enumerate() {
+            let kept = stream.uniform((block * BLOCK + i) as u64) >= drop;
+            *x *= if kept { factor } else { 0.0 };
+        }
+    });
+}
+
+/// `x[t, j] *= factor` for `j` in `columns`.
+pub fn scale_columns(team: &Team, width: usize, columns: Range<usize>, factor: f32, x: &mut [f32]) {
+    for_row_blocks(team, x, &mut [], width, 0, |_, rows, _| {
+        for row in rows.chunks_exact_mut(width) {
+            row[columns.clone()].iter_mut().for_each(|x| *x *= factor);
+        }
     });
 }
 

@@ -18,6 +18,15 @@ impl<'a> SharedSlice<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), exclusive: PhantomData }
     }
 
+    /// The slice from `at` on, under the same promise.
+    ///
+    /// # Panics
+    /// When it is shorter.
+    pub fn after(&self, at: usize) -> Self {
+        assert!(at <= self.len, "after the end of the slice");
+        Self { start: self.start.wrapping_add(at), len: self.len - at, exclusive: PhantomData }
+    }
+
     /// The first element, for writers that keep to parts of their own.
     pub fn as_mut_ptr(&self) -> *mut f32 {
         self.start
