@@ -80,8 +80,9 @@ fn completions(before: &[Completion], after: &[Completion], source: &str, said: 
     let pairs = || before.iter().zip(after);
     let same = |(a, b): (&Completion, &Completion)| a.content == b.content && same_turn(a, b);
     said(!pairs().all(same), &format!("{source} completions as they are"));
-    let told = |(a, b): (&Completion, &Completion)| 
-        (&a.model, a.reward, &a.provenance) == (&b.model, b.reward, &b.provenance);
+    let told = |(a, b): (&Completion, &Completion)| {
+        (&a.model, a.reward, &a.provenance) == (&b.model, b.reward, &b.provenance)
+    };
     said(!pairs().all(told), &format!("models, rewards and provenance of {source} completions"));
 }
 

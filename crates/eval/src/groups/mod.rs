@@ -222,7 +222,7 @@ struct OfSource {
     groups: u64,
     completions: u64,
     disagreeing: u64,
-    lengths: Vec<usize>,
+    lengths: Vec<u32>,
     answers: u64,
     ngrams: (f64, u64),
 }
@@ -304,7 +304,7 @@ impl OfSource {
         for one in seen {
             self.completions += 1;
             self.disagreeing += u64::from(one.disagrees);
-            self.lengths.push(one.length);
+            self.lengths.push(u32::try_from(one.length).unwrap_or(u32::MAX));
             self.counts[match one.verdict {
                 Some(Verdict::Right) => 0,
                 Some(Verdict::Wrong) => 1,

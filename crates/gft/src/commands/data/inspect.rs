@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use gft_data::{
     BadRows, Dataset, DatasetReport, EncodeOptions, Encoder, Presentation, ReadOptions, Rendering, Tokenizer,
 };
+use gft_model::folder::ADAPTER_CONFIG;
 use gft_report::Progress;
 use serde::Serialize;
 use serde_json::Value;
@@ -179,6 +180,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// The encoder of a folder, with the length that its model takes as bound where no other is given.
 fn encoder(folder: &Path, args: &Args) -> Result<Encoder, Failure> {
     model_path::exists(folder)?;
+    // A tokenizer is enough; where there is an adapter, it may be its base model's.
+    let adapter = if folder.join(ADAPTER_CONFIG).is_file() { Some(model_path::open(folder)?) } else { None };
+    let folder = adapter.as_ref().map_or(folder, |adapter| adapter.tokenizer_dir());
     let tokenizer = Arc::new(Tokenizer::load(folder)?);
     let config = std::fs::read(folder.join("config.json")).ok();
     let config: Option<Value> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());

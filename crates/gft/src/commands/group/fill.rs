@@ -69,8 +69,8 @@ impl Filling<'_> {
                     max_prompt_tokens: Some(folder.architecture().max_positions.saturating_sub(1)),
                     ..EncodeOptions::default()
                 };
-                let encoder = Encoder::new(prompts::tokenizer(path)?, options)?;
-                let policy: Policy<Cpu> = folder.load(Cpu::new())?;
+                let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, options)?;
+                let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
                 let teacher = LocalTeacher {
                     policy: &policy,
                     encoder: &encoder,
