@@ -120,8 +120,7 @@ impl Lexer<'_> {
         self.push(if up { Tok::Caret } else { Tok::Under }, start);
         self.push(Tok::LBrace, start);
         let mut digits: Vec<u8> = Vec::new();
-        loop {
-            let Some(c) = first_char(self.rest()) else { break };
+        while let Some(c) = first_char(self.rest()) {
             let Some(plain) = (if up { superscript(c) } else { subscript(c) }) else { break };
             self.pos += c.len_utf8();
             match plain {
