@@ -6,7 +6,7 @@
 #![no_main]
 
 use cpu_time::ThreadTime;
-use gft_verify::{ExtractOptions, Outcome, Policy, Verdict, extract_bytes, grade, verify};
+use gft_verify::{ExtractOptions, Kind, Outcome, Policy, Verdict, extract_bytes, grade, verify};
 use libfuzzer_sys::fuzz_target;
 use std::cell::Cell;
 use std::time::Duration;
@@ -22,11 +22,13 @@ fn timed(what: &str, input: &str, check: impl Fn() -> Verdict) -> Verdict {
     let start = ThreadTime::now();
     let verdict = check();
     let mut took = start.elapsed();
-    if took > LIMIT {
-        // Once more: what the operating system does on the thread's account is not the check's.
-        let start = ThreadTime::now();
-        check();
-        took = took.min(start.elapsed());
+    // Again, if it was long: what the operating system does on the thread's account is not the check's.
+    for _ in 0..3 {
+        if took > LIMIT {
+            let start = ThreadTime::now();
+            check();
+            took = took.min(start.elapsed());
+        }
     }
     if took > SLOWEST.get() {
         SLOWEST.set(took);
@@ -40,8 +42,11 @@ fn head(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
+/// Whether both sides were read as something. An answer that ends in an open command is not, and what is appended changes it.
 fn read(verdict: &Verdict) -> bool {
-    !matches!(verdict.outcome, Outcome::Unparsed | Outcome::Budget)
+    let known = |kind: Kind| !matches!(kind, Kind::Unread | Kind::Nothing);
+    let decided = !matches!(verdict.outcome, Outcome::Unparsed | Outcome::Budget);
+    decided && known(verdict.how.gold) && known(verdict.how.answer)
 }
 
 fuzz_target!(|data: &[u8]| {

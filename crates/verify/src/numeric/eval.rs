@@ -68,8 +68,11 @@ impl<R: Real> Evaluator<'_, R> {
 
     pub(crate) fn eval(&mut self, id: NodeId, work: &mut Work) -> Bounded<C<R>> {
         let cost = R::cost(&self.like);
-        work.charge(2 * cost)?;
-        let value = match self.arena.get(id) {
+        let node = self.arena.get(id);
+        // A quotient of intervals takes four quotients, and a constant two.
+        let divides = matches!(node, Node::Div(..) | Node::Percent(_) | Node::Degree(_));
+        work.charge(if divides { 6 } else { 2 } * cost)?;
+        let value = match node {
             Node::Num(i) | Node::Based(i, ..) => match &self.arena.literal(i).value {
                 Value::Exact(r) => return self.rational(r),
                 Value::Huge { .. } => return Err(Stop::Inapplicable),
