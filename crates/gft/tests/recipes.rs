@@ -57,7 +57,8 @@ fn every_recipe_runs_three_steps() {
             assert!(line["loss"].is_number() && line["grad_norm"].is_number(), "{name}: {line}");
             assert_eq!(line["update/refused"], 0, "{name}: {line}");
         }
-        assert!(run.join("model.safetensors").is_file(), "{name}");
+        let weights = if name == "lora" { "adapter_model.safetensors" } else { "model.safetensors" };
+        assert!(run.join(weights).is_file(), "{name}");
         if name == "python-reward" {
             for metric in ["rewards/states_gold/mean", "rewards/brevity/mean", "rewards/brevity/tokens"] {
                 assert!(metrics[2][metric].is_number(), "{metric}: {}", metrics[2]);
