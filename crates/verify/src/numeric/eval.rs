@@ -61,6 +61,11 @@ fn defined<T>(value: Option<T>) -> Bounded<T> {
     value.ok_or(Stop::Inapplicable)
 }
 
+/// How many real evaluations one of a function at `x` takes, about.
+fn parts<R>(x: &C<R>) -> u32 {
+    if x.im.is_some() { 3 } else { 1 }
+}
+
 impl<R: Real> Evaluator<'_, R> {
     fn rational(&self, value: &Rat) -> Bounded<C<R>> {
         Ok(Complex::real(defined(R::rational(&self.like, value))?))
@@ -104,7 +109,8 @@ impl<R: Real> Evaluator<'_, R> {
             Node::Sqrt(a) => {
                 let x = self.eval(a, work)?;
                 self.note_sign(&x);
-                work.charge(20 * cost)?;
+                // The root of a complex number takes a logarithm, an exponential, a sine and a cosine.
+                work.charge(if x.im.is_some() { 300 } else { 20 } * cost)?;
                 x.sqrt()
             }
             Node::Root(n, a) => {
@@ -116,7 +122,7 @@ impl<R: Real> Evaluator<'_, R> {
                 let (b, x) = (self.eval(b, work)?, self.eval(a, work)?);
                 self.note_sign(&x);
                 // Two logarithms.
-                work.charge(120 * cost)?;
+                work.charge(120 * cost * parts(&x))?;
                 defined(x.ln())?.div(&defined(b.ln())?)
             }
             Node::Binom(n, k) => {
@@ -154,7 +160,7 @@ impl<R: Real> Evaluator<'_, R> {
 
     fn root(&mut self, x: &C<R>, n: &C<R>, work: &mut Work) -> Bounded<C<R>> {
         // A logarithm and an exponential.
-        work.charge(120 * R::cost(&self.like))?;
+        work.charge(120 * R::cost(&self.like) * parts(x))?;
         if x.im.is_none() && x.re.sign() == Some(Ordering::Equal) {
             return self.rational(&Rat::ZERO);
         }
@@ -171,7 +177,7 @@ impl<R: Real> Evaluator<'_, R> {
         let cost = R::cost(&self.like);
         if self.arena.get(base) == Node::E {
             let x = self.eval(exponent, work)?;
-            work.charge(60 * cost)?;
+            work.charge(60 * cost * parts(&x))?;
             return defined(x.exp());
         }
         let x = self.eval(base, work)?;
@@ -196,7 +202,7 @@ impl<R: Real> Evaluator<'_, R> {
             let root = self.root(&x, &q, work)?;
             return defined(root.powi(p));
         }
-        work.charge(120 * cost)?;
+        work.charge(120 * cost * parts(&x).max(parts(&y)))?;
         self.note_sign(&x);
         defined(x.pow(&y))
     }
@@ -220,7 +226,7 @@ impl<R: Real> Evaluator<'_, R> {
             } else {
                 1
             };
-        work.charge(60 * evaluations * cost)?;
+        work.charge(60 * evaluations * cost * parts(&x))?;
         let one = self.rational(&Rat::ONE)?;
         let value = match f {
             Sin => x.sin(),
