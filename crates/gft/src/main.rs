@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod model_path;
+mod new_folder;
 mod output;
 mod prompts;
 mod rows;

@@ -137,6 +137,16 @@ fn a_run_leaves_an_adapter_that_commands_take_and_merge() {
     let again = gft(&["merge", shown, "-o", merged.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(2));
     assert!(said(&again).contains("--force"), "{}", said(&again));
+    // Neither the base nor the adapter is written over, and what else is in a folder stays.
+    for own in [shown, model.to_str().unwrap()] {
+        let output = gft(&["merge", shown, "-o", own, "--force"]);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("would be lost"), "{}", said(&output));
+    }
+    fs::write(merged.join("notes.txt"), "mine").unwrap();
+    fs::copy(run.join("adapter_config.json"), merged.join("adapter_config.json")).unwrap();
+    gft_ok(&["merge", shown, "-o", merged.to_str().unwrap(), "--force"]);
+    assert!(merged.join("notes.txt").is_file() && !merged.join("adapter_config.json").exists());
     let whole = gft(&["merge", merged.to_str().unwrap(), "-o", "nowhere"]);
     assert_eq!(whole.status.code(), Some(3));
     assert!(said(&whole).contains("nothing to merge"), "{}", said(&whole));

@@ -17,6 +17,7 @@ use gft_model::{Cpu, ModelFolder, Policy};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::new_folder::{self, NewFolder};
 use crate::output;
 use crate::terminal::Verbosity;
 use tokens::Template;
@@ -104,8 +105,8 @@ fn size() -> clap::builder::RangedI64ValueParser<u32> {
 /// Runs `gft init-model`.
 pub fn run(args: Args) -> Result<(), Failure> {
     check_sizes(&args)?;
-    check_target(&args.out, args.force)?;
-    let target = Partial::beside(&args.out)?;
+    new_folder::check(&args.out, args.force)?;
+    let target = NewFolder::beside(&args.out)?;
     let tokenizer = Vocabulary::write(&args, target.path())?;
     let new = description(&args, tokenizer.rows, tokenizer.special);
     let written = write_model(&new, args.seed, target.path())?;
@@ -141,23 +142,6 @@ fn check_sizes(args: &Args) -> Result<(), Failure> {
     }
     if !(args.rope_theta.is_finite() && args.rope_theta > 0.0) {
         return Err(Failure::usage(format!("--rope-theta {} must be above 0", args.rope_theta)));
-    }
-    Ok(())
-}
-
-fn check_target(out: &Path, force: bool) -> Result<(), Failure> {
-    if out.is_file() {
-        return Err(Failure::usage(format!(
-            "{}: a file of that name exists; OUT is a folder",
-            out.display()
-        )));
-    }
-    let count = fs::read_dir(out).map_or(0, |entries| entries.count());
-    if count > 0 && !force {
-        return Err(Failure::usage(format!(
-            "{}: the folder has {count} files in it; give another one, or --force to replace the model in it",
-            out.display()
-        )));
     }
     Ok(())
 }
@@ -302,58 +286,5 @@ fn millions(parameters: usize) -> String {
         n if n >= 1e9 => format!("{:.2} B parameters", n / 1e9),
         n if n >= 1e6 => format!("{:.2} M parameters", n / 1e6),
         n => format!("{n} parameters"),
-    }
-}
-
-/// A folder that takes its name only when it is complete.
-struct Partial(tempfile::TempDir);
-
-impl Partial {
-    fn beside(out: &Path) -> Result<Self, Failure> {
-        let parent = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let failed =
-            |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", parent.display()));
-        fs::create_dir_all(parent).map_err(failed)?;
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        tempfile::Builder::new()
-            .prefix(&format!(".{name}.partial-"))
-            .tempdir_in(parent)
-            .map(Self)
-            .map_err(failed)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Puts the files where they belong. A folder that has a model loses its weights and gets these files.
-    fn replace(self, out: &Path) -> Result<(), Failure> {
-        let failed =
-            |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", out.display()));
-        fs::create_dir_all(out).map_err(failed)?;
-        for entry in fs::read_dir(out).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let stale = name.ends_with(".safetensors")
-                || name.ends_with(".safetensors.index.json")
-                || [
-                    "tokenizer.json",
-                    "tokenizer_config.json",
-                    "special_tokens_map.json",
-                    "chat_template.jinja",
-                ]
-                .contains(&name.as_str());
-            if stale {
-                fs::remove_file(&path).map_err(failed)?;
-            }
-        }
-        for entry in fs::read_dir(self.path()).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            fs::rename(&path, out.join(path.file_name().unwrap_or_default())).map_err(failed)?;
-        }
-        Ok(())
     }
 }

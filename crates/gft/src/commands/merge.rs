@@ -1,6 +1,5 @@
 //! `gft merge`: an adapter added into its base model, compared with it before success is said.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::model_path;
+use crate::new_folder::{self, NewFolder};
 use crate::output;
 use crate::terminal::Verbosity;
 
@@ -76,12 +76,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
             args.adapter.display()
         )));
     }
-    if args.out.exists() && !args.force {
-        return Err(Failure::usage(format!(
-            "{}: exists already; give another folder, or --force to replace it",
-            args.out.display()
-        )));
+    for source in [folder.dir(), folder.base_dir()] {
+        if is_same(source, &args.out) {
+            return Err(Failure::usage(format!(
+                "{}: what is merged from there would be lost; give another folder",
+                args.out.display()
+            )));
+        }
     }
+    new_folder::check(&args.out, args.force)?;
     let batch = sequences(&folder)?;
     let adapted = folder.load_wide(Cpu::new())?;
     let before = logprobs(&adapted.without_adapter(), &batch)?;
@@ -97,8 +100,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let options = SaveOptions { dtype: args.dtype, ..SaveOptions::default() };
     let dtype = folder.saved_dtype(&merged, &options)?;
-    let partial = partial_of(&args.out);
-    let written = write(&folder, &merged, &partial, &options, &batch).inspect_err(|_| remove(&partial))?;
+    let target = NewFolder::beside(&args.out)?;
+    let written = write(&folder, &merged, target.path(), &options, &batch)?;
     let (written_mean, written_max) = difference(&wanted, &written);
     let (adapter_mean, _) = difference(&before, &wanted);
     let compared = Compared {
@@ -113,17 +116,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         && compared.adapter_mean > 0.0
         && dtype != Dtype::F32
     {
-        remove(&partial);
         return Err(Failure::Run(format!(
             "rounding to {} would undo the adapter: it moves log-probabilities by {:.1e} on average, and the rounded weights \
              are {:.1e} away from it; --dtype float32 keeps it, or give the base model and the adapter together",
             compared.dtype, compared.adapter_mean, compared.written_mean
         )));
     }
-    if args.out.exists() {
-        fs::remove_dir_all(&args.out).map_err(|error| failed(&args.out, "replace", &error))?;
-    }
-    fs::rename(&partial, &args.out).map_err(|error| failed(&args.out, "write", &error))?;
+    target.replace(&args.out)?;
     say(&args, &compared)
 }
 
@@ -164,19 +163,9 @@ fn write(
     logprobs(&ModelFolder::open(partial)?.load_frozen(Cpu::new())?, batch)
 }
 
-/// Beside the folder, so that it can be renamed into place.
-fn partial_of(out: &Path) -> PathBuf {
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!("{name}.partial-{}", std::process::id()))
-}
-
-/// What could not be finished; there may be nothing.
-fn remove(partial: &Path) {
-    fs::remove_dir_all(partial).unwrap_or_default();
-}
-
-fn failed(path: &Path, action: &str, error: &std::io::Error) -> Failure {
-    Failure::Run(format!("{}: cannot {action}: {error}", path.display()))
+/// Whether two paths are one folder; one that is not there is no other's.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn say(args: &Args, compared: &Compared) -> Result<(), Failure> {
