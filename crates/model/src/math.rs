@@ -67,12 +67,19 @@ pub fn sum(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f64 {
     let mut lanes = [0.0f64; 16];
     let (blocks, rest) = x.as_chunks::<16>();
     for (block, x) in blocks.iter().enumerate() {
-        let terms: [f32; 16] = std::array::from_fn(|i| term(16 * block + i, x[i]));
+        // Not `array::from_fn`, which is not always inlined: see `vectorized`.
+        let mut terms = [0.0f32; 16];
+        for i in 0..16 {
+            terms[i] = term(16 * block + i, x[i]);
+        }
         for i in 0..16 {
             lanes[i] += f64::from(terms[i]);
         }
     }
-    let tail: f64 = rest.iter().enumerate().map(|(i, x)| f64::from(term(16 * blocks.len() + i, *x))).sum();
+    let mut tail = 0.0f64;
+    for (i, x) in rest.iter().enumerate() {
+        tail += f64::from(term(16 * blocks.len() + i, *x));
+    }
     lanes.iter().sum::<f64>() + tail
 }
 

@@ -16,7 +16,7 @@ use super::pool::{CpuBuffer, Pool};
 use super::rows::for_row_blocks;
 use super::shared::SharedSlice;
 use super::team::Team;
-use super::tile::{Tile, padded};
+use super::tile::{Target, Tile, padded};
 use crate::device::Heads;
 use crate::math;
 use crate::vectorized::vectorized;
@@ -100,7 +100,7 @@ impl Attention<'_> {
                         a_cols: 1,
                         b: &keys.data[part.local..],
                         b_rows: keys.row,
-                        c: &mut scores[part.column..],
+                        c: Target::from(&mut scores[part.column..]),
                         c_rows: row,
                         accumulate: false,
                         next: &[],
@@ -127,7 +127,7 @@ impl Attention<'_> {
                         a_cols: 1,
                         b: &values[part.local * wide..],
                         b_rows: wide,
-                        c: &mut result,
+                        c: Target::from(&mut result[..]),
                         c_rows: wide,
                         accumulate: index > 0,
                         next: &[],
@@ -231,7 +231,7 @@ impl Attention<'_> {
                             a_cols: 1,
                             b: &b.data[part.local..],
                             b_rows: b.row,
-                            c: &mut c[part.column..],
+                            c: Target::from(&mut c[part.column..]),
                             c_rows: row,
                             accumulate: false,
                             next: &[],
@@ -263,7 +263,7 @@ impl Attention<'_> {
                             a_cols: row,
                             b: &rows_of[first * wide..],
                             b_rows: wide,
-                            c: &mut target[part.local * wide..],
+                            c: Target::from(&mut target[part.local * wide..]),
                             c_rows: wide,
                             accumulate: true,
                             next: &[],
@@ -279,7 +279,7 @@ impl Attention<'_> {
                         a_cols: 1,
                         b: &k[part.local * wide..],
                         b_rows: wide,
-                        c: &mut dq[first * wide..],
+                        c: Target::from(&mut dq[first * wide..]),
                         c_rows: wide,
                         accumulate: true,
                         next: &[],

@@ -8,9 +8,12 @@ use super::aligned::AlignedVec;
 use super::attention::softmax_row;
 use super::shared::SharedSlice;
 use super::team::Team;
-use super::tile::{Tile, padded};
+use super::tile::{Target, Tile, padded};
 use crate::device::{Chain, Heads, PAGE, Slot};
 use crate::vectorized::vectorized;
+
+/// Rows that one task stores.
+const STORED: usize = 8;
 
 /// Keys and values by pages.
 pub struct PagedCache {
@@ -48,22 +51,29 @@ impl PagedCache {
         }
     }
 
-    /// Stores keys and values of row `i` at `slots[i]`.
-    pub fn store(&mut self, layer: usize, qkv: &[f32], slots: &[Slot]) {
+    /// Stores keys and values of row `i` at `slots[i]`; no two rows have the same slot.
+    pub fn store(&mut self, team: &Team, layer: usize, qkv: &[f32], slots: &[Slot]) {
         let Heads { heads, kv_heads, dim } = self.heads;
-        let (wide, head_len) = (self.wide(), self.head_len());
-        for (row, slot) in qkv.chunks_exact(self.heads.width()).zip(slots) {
-            let (page, offset) = (&mut self.pages[slot.page as usize], slot.offset as usize);
-            for kv in 0..kv_heads {
-                let head = &mut page[(layer * kv_heads + kv) * head_len..][..head_len];
-                let key = &row[(heads + kv) * dim..][..dim];
-                let value = &row[(heads + kv_heads + kv) * dim..][..dim];
-                for (d, key) in key.iter().enumerate() {
-                    head[d * PAGE + offset] = *key;
+        let (wide, head_len, width) = (self.wide(), self.head_len(), self.heads.width());
+        let pages: Vec<SharedSlice<'_>> = self.pages.iter_mut().map(|page| SharedSlice::new(page)).collect();
+        team.run(slots.len().div_ceil(STORED), |task| {
+            let rows = task * STORED..((task + 1) * STORED).min(slots.len());
+            for (row, slot) in qkv[rows.start * width..].chunks_exact(width).zip(&slots[rows]) {
+                let (page, offset) = (&pages[slot.page as usize], slot.offset as usize);
+                for kv in 0..kv_heads {
+                    let head = (layer * kv_heads + kv) * head_len;
+                    let key = &row[(heads + kv) * dim..][..dim];
+                    let value = &row[(heads + kv_heads + kv) * dim..][..dim];
+                    // SAFETY: a slot is one column of the keys and one row of the values; rows have different slots.
+                    unsafe {
+                        for (d, key) in key.iter().enumerate() {
+                            page.write(head + d * PAGE + offset, std::slice::from_ref(key));
+                        }
+                        page.write(head + PAGE * dim + offset * wide, value);
+                    }
                 }
-                head[PAGE * dim + offset * wide..][..dim].copy_from_slice(value);
             }
-        }
+        });
     }
 
     /// Attention of each row's query over its chain.
@@ -81,13 +91,17 @@ impl PagedCache {
         team.run(chains.len() * self.heads.kv_heads, |task| {
             let (row, kv) = (task / self.heads.kv_heads, task % self.heads.kv_heads);
             let qkv = &qkv[row * width..(row + 1) * width];
-            attend(self, layer, window, &chains[row], qkv, (row, kv), &out);
+            let later = task + team.threads();
+            let then = chains.get(later / self.heads.kv_heads).and_then(|chain| chain.runs.first());
+            let then = then.map_or(&[][..], |&(page, _)| self.head(page, layer, later % self.heads.kv_heads));
+            attend(self, layer, window, &chains[row], qkv, (row, kv), then, &out);
         });
     }
 }
 
 vectorized! {
-    /// The query heads of one row that share the keys of head `kv`.
+    /// The query heads of one row that share the keys of head `kv`. A cache is read once a token and comes from far away:
+    /// what is used next is asked for while a page is used, and at the end what this thread is likely to begin `then`.
     fn attend(
         cache: &PagedCache,
         layer: usize,
@@ -95,6 +109,7 @@ vectorized! {
         chain: &Chain,
         qkv: &[f32],
         at: (usize, usize),
+        then: &[f32],
         out: &SharedSlice<'_>,
     ) {
         let Heads { heads, kv_heads, dim } = cache.heads;
@@ -106,21 +121,25 @@ vectorized! {
         let stride = total + PAGE;
         let mut scores = AlignedVec::zeros(group * stride);
         let mut column = 0;
-        for &(page, len) in &chain.runs {
+        for (i, &(page, len)) in chain.runs.iter().enumerate() {
             if column + len as usize > first {
+                let next = match chain.runs.get(i + 1) {
+                    Some(&(page, _)) => &cache.head(page, layer, kv)[..PAGE * dim],
+                    None => &cache.head(chain.runs[0].0, layer, kv)[PAGE * dim..],
+                };
                 Tile {
                     m: group,
-                    n: PAGE,
+                    n: padded(len as usize),
                     k: dim,
                     a: &q,
                     a_rows: dim,
                     a_cols: 1,
                     b: cache.head(page, layer, kv),
                     b_rows: PAGE,
-                    c: &mut scores[column..],
+                    c: Target::from(&mut scores[column..]),
                     c_rows: stride,
                     accumulate: false,
-                    next: &[],
+                    next,
                 }
                 .run();
             }
@@ -132,11 +151,15 @@ vectorized! {
         }
         let mut result = AlignedVec::zeros(group * wide);
         let mut column = 0;
-        for &(page, len) in &chain.runs {
+        for (i, &(page, len)) in chain.runs.iter().enumerate() {
             if column + len as usize <= first {
                 column += len as usize;
                 continue;
             }
+            let next = match chain.runs.get(i + 1) {
+                Some(&(page, len)) => &cache.head(page, layer, kv)[PAGE * dim..][..len as usize * wide],
+                None => &then[..then.len().min(PAGE * dim)],
+            };
             Tile {
                 m: group,
                 n: wide,
@@ -146,10 +169,10 @@ vectorized! {
                 a_cols: 1,
                 b: &cache.head(page, layer, kv)[PAGE * dim..],
                 b_rows: wide,
-                c: &mut result,
+                c: Target::from(&mut result[..]),
                 c_rows: wide,
                 accumulate: true,
-                next: &[],
+                next,
             }
             .run();
             column += len as usize;

@@ -254,7 +254,7 @@ impl Device for Cpu {
     }
 
     fn store(&self, cache: &mut cache::PagedCache, layer: usize, qkv: Ref<'_>, slots: &[Slot]) {
-        cache.store(layer, qkv.slice(), slots);
+        cache.store(&self.team, layer, qkv.slice(), slots);
     }
 
     fn cached_attention(

@@ -1,6 +1,8 @@
 //! Buffers that are given back and used again.
 //!
 //! A step allocates the same activations every time; fresh pages from the system would cost it a page fault per 4 KiB.
+//! Steps of other sizes, and generation between them, need others: what is kept for later is never more than would
+//! bring the whole above the most that was ever in use at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -12,20 +14,26 @@ use super::aligned::AlignedVec;
 /// Buffers smaller than this are left to the allocator.
 const POOLED_FROM: usize = 1 << 14;
 
-/// Free buffers by capacity.
+/// Free buffers, and how much is in use; sizes are in elements.
 #[derive(Debug, Default)]
 pub struct Pool {
-    free: Mutex<BTreeMap<usize, Vec<AlignedVec>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By capacity, each with the time at which it was given back.
+    free: BTreeMap<usize, Vec<(u64, AlignedVec)>>,
+    free_len: usize,
+    used_len: usize,
+    most_used: usize,
+    time: u64,
 }
 
 impl Pool {
     /// A buffer of `len` elements with unspecified contents.
     pub fn take(self: &Arc<Self>, len: usize) -> CpuBuffer {
-        let mut data = self.reuse(len).unwrap_or_else(|| {
-            // Capacities in steps of 1/8 octave, so that buffers of nearly the same size share.
-            let step = (len.next_power_of_two() / 16).max(1);
-            AlignedVec::zeros(len.div_ceil(step) * step)
-        });
+        let mut data = if len < POOLED_FROM { AlignedVec::zeros(len) } else { self.pooled(len) };
         data.set_len(len);
         if cfg!(debug_assertions) {
             data.fill(f32::NAN); // a read of what was never written shows
@@ -33,25 +41,68 @@ impl Pool {
         CpuBuffer { data, pool: Some(Arc::clone(self)) }
     }
 
-    fn reuse(&self, len: usize) -> Option<AlignedVec> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (&capacity, _) = free.range(len..=len + len / 4).next()?;
-        let entry = free.get_mut(&capacity)?;
-        let data = entry.pop();
-        if entry.is_empty() {
-            free.remove(&capacity);
-        }
-        data
+    fn pooled(&self, len: usize) -> AlignedVec {
+        // Capacities in steps of 1/8 octave, so that buffers of nearly the same size share.
+        let step = (len.next_power_of_two() / 16).max(1);
+        let capacity = len.div_ceil(step) * step;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = state.reuse(len);
+        state.used_len += found.as_ref().map_or(capacity, AlignedVec::capacity);
+        state.most_used = state.most_used.max(state.used_len);
+        let evicted = if found.is_none() { state.shrink() } else { Vec::new() };
+        drop(state);
+        drop(evicted); // unmapped without the lock, and before memory is asked for
+        found.unwrap_or_else(|| AlignedVec::zeros(capacity))
     }
 
     fn give(&self, data: AlignedVec) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(data.capacity()).or_default().push(data);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacity = data.capacity();
+        state.time += 1;
+        let time = state.time;
+        state.used_len -= capacity;
+        state.free_len += capacity;
+        state.free.entry(capacity).or_default().push((time, data));
     }
 
     /// Gives all free buffers back to the system.
     pub fn clear(&self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.free_len = 0;
+        state.free.clear();
+    }
+}
+
+impl State {
+    /// The smallest free buffer that fits and is not much too large.
+    fn reuse(&mut self, len: usize) -> Option<AlignedVec> {
+        let (&capacity, _) = self.free.range(len..=len + len / 4).next()?;
+        self.remove(capacity, usize::MAX)
+    }
+
+    /// Removes a buffer of `capacity`: the one at `index`, or the last.
+    fn remove(&mut self, capacity: usize, index: usize) -> Option<AlignedVec> {
+        let entry = self.free.get_mut(&capacity)?;
+        let index = index.min(entry.len().checked_sub(1)?);
+        let (_, data) = entry.remove(index);
+        if entry.is_empty() {
+            self.free.remove(&capacity);
+        }
+        self.free_len -= capacity;
+        Some(data)
+    }
+
+    /// Removes free buffers, those first that have waited longest, until used and free together are no more than the
+    /// most that was ever used.
+    fn shrink(&mut self) -> Vec<AlignedVec> {
+        let mut evicted = Vec::new();
+        while self.used_len + self.free_len > self.most_used {
+            // Within a capacity the first has waited longest.
+            let oldest = self.free.iter().filter_map(|(capacity, entry)| Some((entry.first()?.0, *capacity)));
+            let Some((_, capacity)) = oldest.min() else { break };
+            evicted.extend(self.remove(capacity, 0));
+        }
+        evicted
     }
 }
 
@@ -109,5 +160,46 @@ impl Drop for CpuBuffer {
 impl Buffer for CpuBuffer {
     fn len(&self) -> usize {
         self.data.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Elements in use and free.
+    fn held(pool: &Pool) -> (usize, usize) {
+        let state = pool.state.lock().unwrap();
+        let listed: usize = state.free.iter().map(|(capacity, entry)| capacity * entry.len()).sum();
+        assert_eq!(listed, state.free_len);
+        (state.used_len, state.free_len)
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_by_sizes_near_it() {
+        let pool = Arc::new(Pool::default());
+        let start = pool.take(100_000).as_ptr();
+        assert_eq!(pool.take(99_000).as_ptr(), start);
+        assert_eq!(pool.take(85_000).as_ptr(), start);
+        assert_eq!(held(&pool).0, 0);
+    }
+
+    #[test]
+    fn what_is_kept_never_exceeds_the_most_that_was_used() {
+        let pool = Arc::new(Pool::default());
+        // Steps whose sizes do not fit each other.
+        for size in [1 << 20, 3 << 18, 1 << 19, 1 << 20, 1 << 17, 3 << 18] {
+            let buffers: Vec<_> = (0..4).map(|_| pool.take(size)).collect();
+            let (used, free) = held(&pool);
+            assert_eq!(used, 4 * size);
+            assert!(used + free <= 4 << 20, "{used} used and {free} free after a step of {size}");
+            drop(buffers);
+        }
+        assert_eq!(held(&pool).0, 0);
+        // The oldest went first: those of the last step are still there.
+        let again: Vec<_> = (0..4).map(|_| pool.take(3 << 18)).collect();
+        assert!(held(&pool).1 > 0 && again.len() == 4);
+        pool.clear();
+        assert_eq!(held(&pool).1, 0);
     }
 }

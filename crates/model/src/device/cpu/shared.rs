@@ -27,6 +27,11 @@ impl<'a> SharedSlice<'a> {
         Self { start: self.start.wrapping_add(at), len: self.len - at, exclusive: PhantomData }
     }
 
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// The first element, for writers that keep to parts of their own.
     pub fn as_mut_ptr(&self) -> *mut f32 {
         self.start

@@ -4,7 +4,11 @@
 //! tile holds a few rows and vectors of `c`; each step of the sum broadcasts elements of `a` against vectors of `b`.
 //! Every element of `c` is one chain of fused multiply-adds over `p` in order, whatever the tiling.
 
+use std::marker::PhantomData;
+
 use pulp::{Arch, Simd, WithSimd};
+
+use super::shared::SharedSlice;
 
 /// Row lengths of `b` and `c` that take part are multiples of this: the widest vector.
 pub const LANES: usize = 16;
@@ -33,13 +37,37 @@ pub struct Tile<'a> {
     /// Distance of its rows.
     pub b_rows: usize,
     /// Result.
-    pub c: &'a mut [f32],
+    pub c: Target<'a>,
     /// Distance of its rows.
     pub c_rows: usize,
     /// Adds to `c` instead of overwriting it.
     pub accumulate: bool,
     /// What is multiplied next: brought nearer meanwhile. Empty for nothing.
     pub next: &'a [f32],
+}
+
+/// Where a product goes: memory whose rows nobody else touches meanwhile.
+pub struct Target<'a> {
+    start: *mut f32,
+    len: usize,
+    exclusive: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> From<&'a mut [f32]> for Target<'a> {
+    fn from(slice: &'a mut [f32]) -> Self {
+        Target { start: slice.as_mut_ptr(), len: slice.len(), exclusive: PhantomData }
+    }
+}
+
+impl<'a> Target<'a> {
+    /// The elements of a shared slice from `at` on.
+    ///
+    /// # Safety
+    /// No other task may touch the columns of the rows that the product writes.
+    pub unsafe fn shared(slice: &'a SharedSlice<'_>, at: usize) -> Self {
+        let rest = slice.after(at);
+        Target { start: rest.as_mut_ptr(), len: rest.len(), exclusive: PhantomData }
+    }
 }
 
 impl Tile<'_> {
@@ -53,7 +81,7 @@ impl Tile<'_> {
         }
         let last = |rows: usize, row: usize, width: usize| (rows - 1) * row + width;
         assert!(self.n.is_multiple_of(LANES), "width {} is not padded", self.n);
-        assert!(self.c.len() >= last(self.m, self.c_rows, self.n), "c is too short");
+        assert!(self.c.len >= last(self.m, self.c_rows, self.n), "c is too short");
         if self.k > 0 {
             assert!(self.a.len() > (self.m - 1) * self.a_rows + (self.k - 1) * self.a_cols, "a is too short");
             assert!(self.b.len() >= last(self.k, self.b_rows, self.n), "b is too short");
@@ -67,15 +95,25 @@ impl WithSimd for Tile<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // 24 accumulators fit the 32 registers of AVX-512, 12 the 16 of AVX2.
-        if S::F32_LANES >= 16 { sweep::<S, 6, 4>(simd, self) } else { sweep::<S, 6, 2>(simd, self) }
+        // 24 accumulators fit the 32 registers of AVX-512, 12 the 16 of AVX2. Few rows are wider there: two vectors of
+        // each would wait for the sum before.
+        if S::F32_LANES >= 16 {
+            sweep::<S, 6, 4>(simd, self)
+        } else if self.m <= 3 {
+            sweep::<S, 3, 4>(simd, self)
+        } else {
+            sweep::<S, 6, 2>(simd, self)
+        }
     }
 }
 
 #[inline(always)]
 fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>) {
     let vectors = t.n / S::F32_LANES;
-    let mut ahead = Ahead::new(t.next);
+    let mut ahead = Ahead { at: t.next.as_ptr(), lines: 0 };
+    // Requests are spread over the sweep: in a burst they would wait for each other.
+    let lines = t.next.len() / LANES;
+    let sweeps = vectors.div_ceil(VECTORS);
     let mut v = 0;
     while v < vectors {
         let width = VECTORS.min(vectors - v);
@@ -84,6 +122,7 @@ fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>)
             // Shares as even as they can be: a last tile of one or two rows would waste its loads.
             let left = t.m - i;
             let rows = left.div_ceil(left.div_ceil(ROWS));
+            ahead.lines = (lines * rows).div_ceil(t.m * sweeps).min(2 * t.k);
             let block = Block {
                 k: t.k,
                 // SAFETY: `i < m`, `v * F32_LANES < n`, and `run` asserted that the slices hold their shapes.
@@ -92,12 +131,12 @@ fn sweep<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, t: Tile<'_>)
                 a_cols: t.a_cols,
                 b: unsafe { t.b.as_ptr().add(if t.k > 0 { v * S::F32_LANES } else { 0 }) },
                 b_rows: t.b_rows,
-                c: unsafe { t.c.as_mut_ptr().add(i * t.c_rows + v * S::F32_LANES) },
+                c: unsafe { t.c.start.add(i * t.c_rows + v * S::F32_LANES) },
                 c_rows: t.c_rows,
                 accumulate: t.accumulate,
                 ahead,
             };
-            ahead.skip(t.k);
+            ahead.skip(ahead.lines);
             // SAFETY: the block of `rows` rows and `width` vectors at (i, v) lies inside of the shapes.
             unsafe {
                 match width {
@@ -127,20 +166,17 @@ struct Block {
     ahead: Ahead,
 }
 
-/// Walks over what comes next, a cache line at each term of the sums, and asks for it.
+/// Walks over what comes next, a cache line at each term of the first sums, and asks for it.
 #[derive(Clone, Copy)]
 struct Ahead {
     at: *const f32,
-    step: usize,
+    lines: usize,
 }
 
 impl Ahead {
-    fn new(next: &[f32]) -> Self {
-        Ahead { at: next.as_ptr(), step: if next.is_empty() { 0 } else { LANES } }
-    }
-
+    #[inline(always)]
     fn skip(&mut self, lines: usize) {
-        self.at = self.at.wrapping_add(lines * self.step);
+        self.at = self.at.wrapping_add(lines * LANES);
     }
 
     /// Asks for a line. Past the end this is a wasted request and nothing worse: a prefetch reads nothing.
@@ -148,9 +184,9 @@ impl Ahead {
     fn fetch(&mut self) {
         #[cfg(target_arch = "x86_64")]
         {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a prefetch may be given any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.at.cast()) };
         }
         self.skip(1);
     }
@@ -196,7 +232,12 @@ impl Block {
             }
             for p in 0..self.k {
                 let b = self.b.add(p * self.b_rows);
-                self.ahead.fetch();
+                if p < self.ahead.lines {
+                    self.ahead.fetch();
+                    if self.ahead.lines > self.k {
+                        self.ahead.fetch();
+                    }
+                }
                 let mut vectors = [zero; N];
                 for (j, vector) in vectors.iter_mut().enumerate() {
                     *vector = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
@@ -243,7 +284,7 @@ mod tests {
                         a_cols,
                         b: &b,
                         b_rows: n + 3,
-                        c: &mut c,
+                        c: Target::from(&mut c[..]),
                         c_rows: n + 5,
                         accumulate,
                         next: &[],
