@@ -92,7 +92,10 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Expr(x), Expr(y)) => match self.numbers(*x, *y)? {
                 Different => match self.other_constant(*x, *y)? {
-                    Different => self.other_parameter(*x, *y),
+                    Different => match self.other_parameter(*x, *y)? {
+                        Different => Ok(self.choice_letters(*x, *y)),
+                        decided => Ok(decided),
+                    },
                     decided => Ok(decided),
                 },
                 decided => Ok(decided),
@@ -144,6 +147,9 @@ impl<'a> Comparer<'a> {
             }
             (Matrix { .. }, Matrix { .. }) => self.matrices(a, b),
             (Relation(o, x), Relation(p, y)) => self.relations(o, x, p, y),
+            (Relation(ops, sides), Expr(e)) | (Expr(e), Relation(ops, sides)) => {
+                self.identity(ops, sides, *e)
+            }
             _ => self.structures(a, b),
         }
     }
@@ -276,6 +282,22 @@ impl<'a> Comparer<'a> {
                 }
             }
             _ => Ok(Different),
+        }
+    }
+
+    /// Two letters of choices without brackets, `B` and `b`; `E` and `e` are not, for `e` is a number.
+    fn choice_letters(&mut self, a: Ex, b: Ex) -> Decision {
+        let letter = |e: Ex| match self.arena.get(e.node) {
+            Node::Var(s) => {
+                crate::symbols::latin(s).filter(|l| matches!(l.to_ascii_uppercase(), b'A'..=b'D'))
+            }
+            _ => None,
+        };
+        match (letter(a), letter(b)) {
+            (Some(x), Some(y)) if x.eq_ignore_ascii_case(&y) => {
+                self.grant(Same(Certainty::Proof), Convention::TextCase)
+            }
+            _ => Different,
         }
     }
 

@@ -121,6 +121,9 @@ impl Reader<'_> {
         {
             return Ok(Value::Expr(Ex::plain(self.p.arena.push(Node::Num(i))?)));
         }
+        if hi - lo == 1 && self.tok(lo) == Some(Tok::Dots) {
+            return Ok(Value::Text(text::ELLIPSIS.to_string()));
+        }
         if let Some(choice) = self.choice(lo, hi)? {
             return Ok(choice);
         }

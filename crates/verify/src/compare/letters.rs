@@ -123,6 +123,14 @@ impl Comparer<'_> {
                     Some(l) => reversed.push(l),
                     None => return Ok(None),
                 },
+                // The digits of `9C3` were read as a combination.
+                Node::Binom(n, k) => {
+                    for part in [k, n] {
+                        let Some(digits) = self.arena.integer(part) else { return Ok(None) };
+                        reversed.extend(digits.to_string().bytes().rev());
+                        reversed.extend((part == k).then_some(b'C'));
+                    }
+                }
                 Node::E => reversed.push(b'e'),
                 Node::I => reversed.push(b'i'),
                 Node::Num(i) => match &self.arena.literal(i).value {

@@ -15,6 +15,13 @@ impl Parser<'_> {
         self.pos += usize::from(braced);
         let bracket = self.peek() == Some(Tok::Open(b'('));
         self.pos += usize::from(bracket);
+        // `1432_{\text{base } 5}`
+        if let Some(next) = self.at(0)
+            && next.tok == Tok::Word
+            && self.word(next).eq_ignore_ascii_case(b"base")
+        {
+            self.pos += 1;
+        }
         let base = match self.peek() {
             Some(Tok::Num(i)) => match &self.arena.literal(i).value {
                 Value::Exact(r) => r.as_i64(),

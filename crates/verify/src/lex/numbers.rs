@@ -244,7 +244,13 @@ impl Lexer<'_> {
             sign.is_none() || written.places > 0 || len >= 2 || digits.first().is_some_and(|d| *d > b'2')
         };
         let ends = if braced { next == b'}' } else { !next.is_ascii_alphabetic() && next != b'^' };
-        if len == 0 || len > 4 || !ends || !plausible {
+        if len == 0 || len > 4 || !ends {
+            return;
+        }
+        if !plausible {
+            if sign == Some(b'-') && mark.len() == 1 && !braced {
+                written.other_exponent = -i32::from(digits[0] - b'0');
+            }
             return;
         }
         let exponent = digits[..len].iter().fold(0i32, |value, d| value * 10 + i32::from(d - b'0'));
