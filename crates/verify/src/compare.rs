@@ -91,6 +91,7 @@ impl<'a> Comparer<'a> {
         use Value::*;
         match (a, b) {
             (Expr(x), Expr(y)) => match self.numbers(*x, *y)? {
+                Same(_) if self.other_order(*x, *y)? => Ok(Different),
                 Different => match self.other_constant(*x, *y)? {
                     Different => match self.other_parameter(*x, *y)? {
                         Different => Ok(self.choice_letters(*x, *y)),
@@ -129,6 +130,19 @@ impl<'a> Comparer<'a> {
             (Labelled(s, x), Labelled(t, y)) => {
                 if s != t && !(s.starts_with(EQUALS) && t.starts_with(EQUALS)) {
                     return Ok(Different);
+                }
+                if s == "angle"
+                    && s == t
+                    && let Some(decision) = self.angles(x, y)?
+                {
+                    return Ok(decision);
+                }
+                if s == "triangle"
+                    && s == t
+                    && let (Expr(x), Expr(y)) = (x.as_ref(), y.as_ref())
+                {
+                    // The vertices of a triangle have no order.
+                    return self.numbers(*x, *y);
                 }
                 let inner = self.values(x, y)?;
                 Ok(if s == t { inner } else { self.grant(inner, Convention::LabelOmitted) })

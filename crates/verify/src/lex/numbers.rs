@@ -112,13 +112,14 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 13] = [
+        const SEPARATORS: [&[u8]; 14] = [
             b"\\text{,}",
             b"{,}\\!",
             b"{,}",
             b"{\\,}",
             b"{\\;}",
             b",\\!\\!",
+            b",\\! ",
             b",\\!",
             b"\\!,",
             b"\\,",
