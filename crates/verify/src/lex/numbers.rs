@@ -112,7 +112,7 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 14] = [
+        const SEPARATORS: [&[u8]; 15] = [
             b"\\text{,}",
             b"{,}\\!",
             b"{,}",
@@ -120,6 +120,7 @@ impl Lexer<'_> {
             b"{\\;}",
             b",\\!\\!",
             b",\\! ",
+            b",\\!\\ ",
             b",\\!",
             b"\\!,",
             b"\\,",
