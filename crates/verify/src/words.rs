@@ -197,6 +197,20 @@ pub(crate) fn multiplier(word: &[u8]) -> Option<i64> {
     }
 }
 
+/// Denominator of a word behind a number word: "two thirds".
+pub(crate) fn denominator(word: &[u8]) -> Option<i64> {
+    const NAMES: [&[u8]; 9] =
+        [b"half", b"third", b"fourth", b"fifth", b"sixth", b"seventh", b"eighth", b"ninth", b"tenth"];
+    match word {
+        b"halves" => Some(2),
+        b"quarter" | b"quarters" => Some(4),
+        _ => {
+            let one = word.strip_suffix(b"s").unwrap_or(word);
+            NAMES.iter().position(|n| *n == one).map(|i| i as i64 + 2)
+        }
+    }
+}
+
 /// Whether a run of two or three letters outside a text group is a word and not a product of variables.
 pub(crate) fn short_word(word: &[u8]) -> bool {
     const WORDS: &[&[u8]] = &[
