@@ -91,8 +91,12 @@ impl<'a> Comparer<'a> {
         use Value::*;
         match (a, b) {
             (Expr(x), Expr(y)) => match self.numbers(*x, *y)? {
+                Same(_) if self.other_order(*x, *y)? => Ok(Different),
                 Different => match self.other_constant(*x, *y)? {
-                    Different => self.other_parameter(*x, *y),
+                    Different => match self.other_parameter(*x, *y)? {
+                        Different => Ok(self.choice_letters(*x, *y)),
+                        decided => Ok(decided),
+                    },
                     decided => Ok(decided),
                 },
                 decided => Ok(decided),
@@ -127,6 +131,19 @@ impl<'a> Comparer<'a> {
                 if s != t && !(s.starts_with(EQUALS) && t.starts_with(EQUALS)) {
                     return Ok(Different);
                 }
+                if s == "angle"
+                    && s == t
+                    && let Some(decision) = self.angles(x, y)?
+                {
+                    return Ok(decision);
+                }
+                if s == "triangle"
+                    && s == t
+                    && let (Expr(x), Expr(y)) = (x.as_ref(), y.as_ref())
+                {
+                    // The vertices of a triangle have no order.
+                    return self.numbers(*x, *y);
+                }
                 let inner = self.values(x, y)?;
                 Ok(if s == t { inner } else { self.grant(inner, Convention::LabelOmitted) })
             }
@@ -144,6 +161,9 @@ impl<'a> Comparer<'a> {
             }
             (Matrix { .. }, Matrix { .. }) => self.matrices(a, b),
             (Relation(o, x), Relation(p, y)) => self.relations(o, x, p, y),
+            (Relation(ops, sides), Expr(e)) | (Expr(e), Relation(ops, sides)) => {
+                self.identity(ops, sides, *e)
+            }
             _ => self.structures(a, b),
         }
     }
@@ -276,6 +296,22 @@ impl<'a> Comparer<'a> {
                 }
             }
             _ => Ok(Different),
+        }
+    }
+
+    /// Two letters of choices without brackets, `B` and `b`; `E` and `e` are not, for `e` is a number.
+    fn choice_letters(&mut self, a: Ex, b: Ex) -> Decision {
+        let letter = |e: Ex| match self.arena.get(e.node) {
+            Node::Var(s) => {
+                crate::symbols::latin(s).filter(|l| matches!(l.to_ascii_uppercase(), b'A'..=b'D'))
+            }
+            _ => None,
+        };
+        match (letter(a), letter(b)) {
+            (Some(x), Some(y)) if x.eq_ignore_ascii_case(&y) => {
+                self.grant(Same(Certainty::Proof), Convention::TextCase)
+            }
+            _ => Different,
         }
     }
 

@@ -144,17 +144,38 @@ impl Arena {
         Ok(false)
     }
 
+    /// The value of a node that is an integer literal, if it is small.
+    pub(crate) fn integer(&self, node: NodeId) -> Option<i64> {
+        let Node::Num(i) = self.get(node) else { return None };
+        match &self.literal(i).value {
+            Value::Exact(r) => r.as_i64(),
+            Value::Huge { .. } => None,
+        }
+    }
+
     /// The expression with one variable in place of another.
     pub(crate) fn renamed(&mut self, root: NodeId, from: u32, to: u32, work: &mut Work) -> Bounded<NodeId> {
+        let to = self.push(Node::Var(to))?;
+        self.replaced(root, Node::Var(from), to, work)
+    }
+
+    /// The expression with another in place of a leaf.
+    pub(crate) fn replaced(
+        &mut self,
+        root: NodeId,
+        from: Node,
+        to: NodeId,
+        work: &mut Work,
+    ) -> Bounded<NodeId> {
         work.charge(2)?;
         let node = self.get(root);
-        if node == Node::Var(from) {
-            return self.push(Node::Var(to));
+        if node == from {
+            return Ok(to);
         }
         let mut children = [None; 2];
         for (new, old) in children.iter_mut().zip(Arena::children(node)) {
             *new = match old {
-                Some(child) => Some(self.renamed(child, from, to, work)?),
+                Some(child) => Some(self.replaced(child, from, to, work)?),
                 None => None,
             };
         }

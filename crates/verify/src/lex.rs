@@ -79,6 +79,8 @@ pub(crate) enum Tok {
     Reals,
     Integers,
     Mod,
+    /// An ellipsis that stands for what is left out, `1 + 2 + \cdots + 10`.
+    Dots,
     Other,
 }
 
@@ -144,6 +146,7 @@ pub(crate) fn lex(src: &str, literals: &mut Vec<Literal>, work: &mut Work) -> Bo
     };
     lexer.run()?;
     lexer.settle_first();
+    lexer.settle_last();
     Ok(lexer.tokens)
 }
 
@@ -277,12 +280,38 @@ impl<'a> Lexer<'a> {
             b'&' => self.take(Tok::Amp, 1),
             b'<' | b'>' | b'=' => self.relation(byte),
             b'$' => self.dollar(),
+            b'.' if self.rest().starts_with(b"...")
+                && self.tokens.last().is_some_and(|t| leaves_open(t.tok)) =>
+            {
+                self.take(Tok::Dots, 3);
+            }
             b'.' | b'?' | b'"' | b'`' => {
                 self.pos += 1;
                 self.spaced = true;
             }
             b'#' | b'@' | 0..=8 => self.take(Tok::Other, 1),
             _ => self.pos += 1,
+        }
+    }
+
+    /// An ellipsis stands for what is left out, unless nothing stands before it.
+    fn dots(&mut self, start: usize) {
+        if self.tokens.is_empty() {
+            self.spaced = true;
+        } else {
+            self.push(Tok::Dots, start);
+        }
+    }
+
+    /// Drops an ellipsis that only trails off behind a finished answer.
+    fn settle_last(&mut self) {
+        let closes = |t: &Token| matches!(t.tok, Tok::RBrace | Tok::Close(_));
+        if let Some(last) = self.tokens.iter().rposition(|t| !closes(t))
+            && self.tokens[last].tok == Tok::Dots
+            && last > 0
+            && !leaves_open(self.tokens[last - 1].tok)
+        {
+            self.tokens.remove(last);
         }
     }
 
@@ -320,6 +349,11 @@ impl<'a> Lexer<'a> {
 fn unescaped_dollars(src: &[u8]) -> usize {
     let all = src.iter().filter(|b| **b == b'$').count();
     if all == 0 { 0 } else { all - src.windows(2).filter(|w| *w == b"\\$").count() }
+}
+
+/// Whether a token wants something behind it, so that an ellipsis there stands for it.
+fn leaves_open(tok: Tok) -> bool {
+    matches!(tok, Tok::Comma | Tok::Semi | Tok::Plus | Tok::Minus | Tok::Times | Tok::Slash | Tok::Rel(_))
 }
 
 /// Whether a token can end an operand.

@@ -11,6 +11,8 @@ pub(crate) struct Written {
     pub(crate) significant: u32,
     /// Power of ten of the exponent part.
     pub(crate) exponent: i32,
+    /// A power of ten that the number may have: `5e-2` is read as `5e - 2`, and may mean `5 \cdot 10^{-2}`.
+    pub(crate) other_exponent: i32,
     /// An ellipsis says that more digits follow.
     pub(crate) ellipsis: bool,
     /// A number word such as "five".

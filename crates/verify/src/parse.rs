@@ -63,7 +63,7 @@ impl Reader<'_> {
         result
     }
 
-    /// Drops closing punctuation, and braces around the whole range.
+    /// Drops closing punctuation, an equals sign at the start, and braces around the whole range.
     fn trimmed(&self, lo: usize, hi: usize) -> (usize, usize) {
         let (mut lo, mut hi) = (lo, hi);
         loop {
@@ -73,7 +73,8 @@ impl Reader<'_> {
             let junk = |t: Option<Tok>| matches!(t, Some(Tok::Comma | Tok::Semi | Tok::Row));
             if junk(self.tok(hi - 1)) || self.tok(hi - 1) == Some(Tok::Colon) {
                 hi -= 1;
-            } else if junk(self.tok(lo)) {
+            } else if junk(self.tok(lo)) || matches!(self.tok(lo), Some(Tok::Rel(Rel::Eq))) && lo + 1 < hi {
+                // "= 5" goes on with a line before it.
                 lo += 1;
             } else if self.tok(lo) == Some(Tok::LBrace) && self.closing(lo, hi) == Some(hi - 1) {
                 lo += 1;
@@ -120,6 +121,9 @@ impl Reader<'_> {
             && let Some(Tok::Num(i)) = self.tok(lo)
         {
             return Ok(Value::Expr(Ex::plain(self.p.arena.push(Node::Num(i))?)));
+        }
+        if hi - lo == 1 && self.tok(lo) == Some(Tok::Dots) {
+            return Ok(Value::Text(text::ELLIPSIS.to_string()));
         }
         if let Some(choice) = self.choice(lo, hi)? {
             return Ok(choice);

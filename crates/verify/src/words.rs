@@ -80,13 +80,14 @@ pub(crate) fn math_role(name: &[u8]) -> Option<Role> {
         b"abs" => Role::Func(Abs),
         b"cis" => Role::Func(Cis),
         b"floor" => Role::Func(Floor),
-        b"ceil" => Role::Func(Ceil),
+        b"ceil" | b"ceiling" => Role::Func(Ceil),
+        b"factorial" => Role::Func(Fact),
         b"pi" => Role::Pi,
         b"inf" | b"infty" | b"infinity" | b"oo" => Role::Infinity,
         b"sqrt" => Role::Sqrt,
         b"cbrt" => Role::Cbrt,
         b"frac" | b"dfrac" | b"tfrac" | b"cfrac" => Role::Frac,
-        b"binom" | b"dbinom" | b"tbinom" => Role::Binom,
+        b"binom" | b"dbinom" | b"tbinom" | b"binomial" => Role::Binom,
         b"cup" | b"union" => Role::Union,
         b"cap" | b"intersection" => Role::Intersection,
         _ => return greek(name).map(Role::Greek),
@@ -193,6 +194,20 @@ pub(crate) fn multiplier(word: &[u8]) -> Option<i64> {
         b"billion" => Some(1_000_000_000),
         b"trillion" => Some(1_000_000_000_000),
         _ => None,
+    }
+}
+
+/// Denominator of a word behind a number word: "two thirds".
+pub(crate) fn denominator(word: &[u8]) -> Option<i64> {
+    const NAMES: [&[u8]; 9] =
+        [b"half", b"third", b"fourth", b"fifth", b"sixth", b"seventh", b"eighth", b"ninth", b"tenth"];
+    match word {
+        b"halves" => Some(2),
+        b"quarter" | b"quarters" => Some(4),
+        _ => {
+            let one = word.strip_suffix(b"s").unwrap_or(word);
+            NAMES.iter().position(|n| *n == one).map(|i| i as i64 + 2)
+        }
     }
 }
 

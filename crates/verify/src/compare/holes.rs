@@ -82,6 +82,22 @@ impl Comparer<'_> {
         Ok(Some(set))
     }
 
+    /// Intervals without the points of a set: `(0,\infty) \setminus \{1\}`.
+    pub(super) fn punctured(&mut self, whole: &Value, points: &Seq) -> Bounded<Option<RealSet>> {
+        if points.open != b'{' || points.items.len() > 8 {
+            return Ok(None);
+        }
+        let Some(mut set) = self.real_set(whole)? else { return Ok(None) };
+        for item in &points.items {
+            let Value::Expr(hole) = item else { return Ok(None) };
+            let Some(point) = self.rational_value(*hole)? else { return Ok(None) };
+            if !self.puncture(&mut set.pieces, *hole, &point)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(set))
+    }
+
     /// Takes a point out of the piece that it lies in; whether its place could be told.
     fn puncture(&mut self, pieces: &mut Vec<Piece>, hole: Ex, point: &Rat) -> Bounded<bool> {
         for at in 0..pieces.len() {

@@ -23,8 +23,21 @@ impl Comparer<'_> {
         {
             return self.quantities(x, unit, number, &own);
         }
+        // A percent or degree sign is a unit of its own: `5 cm` is not `5\%`.
+        if self.is_marked(y) && !self.is_marked(x) {
+            return Ok(Different);
+        }
         let bare = self.numbers(x, y)?;
         Ok(self.grant(bare, Convention::UnitOmitted))
+    }
+
+    /// Whether a percent or degree sign stands behind the whole expression.
+    fn is_marked(&self, e: Ex) -> bool {
+        let node = match self.arena.get(e.node) {
+            Node::Neg(inner) => self.arena.get(inner),
+            node => node,
+        };
+        matches!(node, Node::Percent(_) | Node::Degree(_))
     }
 
     /// The number and the unit of an expression such as `11 m/s`, if its last factors all are unit symbols.
@@ -123,6 +136,14 @@ impl Comparer<'_> {
                     Some(l) => reversed.push(l),
                     None => return Ok(None),
                 },
+                // The digits of `9C3` were read as a combination.
+                Node::Binom(n, k) => {
+                    for part in [k, n] {
+                        let Some(digits) = self.arena.integer(part) else { return Ok(None) };
+                        reversed.extend(digits.to_string().bytes().rev());
+                        reversed.extend((part == k).then_some(b'C'));
+                    }
+                }
                 Node::E => reversed.push(b'e'),
                 Node::I => reversed.push(b'i'),
                 Node::Num(i) => match &self.arena.literal(i).value {
@@ -137,6 +158,32 @@ impl Comparer<'_> {
         }
         reversed.reverse();
         Ok(Some(reversed))
+    }
+
+    /// Angles by their three points: the vertex stands in the middle.
+    pub(super) fn angles(&mut self, x: &Value, y: &Value) -> Bounded<Option<Decision>> {
+        let (Value::Expr(x), Value::Expr(y)) = (x, y) else { return Ok(None) };
+        let (Some(x), Some(y)) = (self.points(*x)?, self.points(*y)?) else { return Ok(None) };
+        self.rule = Rule::Text;
+        Ok(Some(if x == y || x.iter().rev().eq(&y) { Same(Certainty::Proof) } else { Different }))
+    }
+
+    /// Whether two products are the same points in another order: `ABC` and `ACB`. Capitals that follow one another in
+    /// the alphabet are names of points; those of `LWH` are numbers.
+    pub(super) fn other_order(&mut self, x: Ex, y: Ex) -> Bounded<bool> {
+        let (Some(x), Some(y)) = (self.points(x)?, self.points(y)?) else { return Ok(false) };
+        let mut sorted = x.clone();
+        sorted.sort_unstable();
+        Ok(x != y && sorted.windows(2).all(|pair| pair[0] + 1 == pair[1]))
+    }
+
+    /// Three or more capital letters side by side.
+    fn points(&mut self, e: Ex) -> Bounded<Option<Vec<u8>>> {
+        if !matches!(self.arena.get(e.node), Node::Mul(..)) {
+            return Ok(None);
+        }
+        let letters = self.spelled(e.node)?;
+        Ok(letters.filter(|l| l.len() > 2 && l.iter().all(u8::is_ascii_uppercase)))
     }
 
     /// Two definitions of one function whose arguments have different names: `f(x) = 2x` and `f(t) = 2t`.

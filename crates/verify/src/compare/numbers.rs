@@ -29,6 +29,13 @@ impl Comparer<'_> {
         if matches!(plain, Same(_)) {
             return Ok(plain);
         }
+        for (ambiguous, other) in [(a, b), (b, a)] {
+            if let Some(number) = self.other_reading(ambiguous.node)?
+                && let found @ Same(_) = self.expressions(Ex::plain(number), other)?
+            {
+                return Ok(found);
+            }
+        }
         for (marked, other) in [(a, b), (b, a)] {
             if let Some(decision) = self.based_and_letters(marked, other)? {
                 return Ok(decision);
@@ -39,6 +46,25 @@ impl Comparer<'_> {
             }
         }
         Ok(plain)
+    }
+
+    /// The number that `5e-2` is where it is no sum: the literal says that the `e` stands tightly behind it.
+    fn other_reading(&mut self, node: NodeId) -> Bounded<Option<NodeId>> {
+        let Node::Add(product, _) = self.arena.get(node) else { return Ok(None) };
+        let (product, negative) = match self.arena.get(product) {
+            Node::Neg(inner) => (inner, true),
+            _ => (product, false),
+        };
+        let Node::Mul(number, _) = self.arena.get(product) else { return Ok(None) };
+        let Node::Num(i) = self.arena.get(number) else { return Ok(None) };
+        let literal = self.arena.literal(i);
+        let (true, LiteralValue::Exact(value)) = (literal.written.other_exponent < 0, &literal.value) else {
+            return Ok(None);
+        };
+        let power = Rat::int(10).pow(i64::from(literal.written.other_exponent), self.work)?;
+        let value = value.mul(&power, self.work)?;
+        let value = if negative { value.neg() } else { value };
+        self.arena.number(value).map(Some)
     }
 
     /// The expression without its percent, degree or base mark, if only this side has one.

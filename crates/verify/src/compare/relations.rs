@@ -117,6 +117,20 @@ impl Comparer<'_> {
         }
     }
 
+    /// An identity says what its sides are worth: `\binom{n}{2} = \frac{n(n-1)}{2}` against either side.
+    pub(super) fn identity(&mut self, ops: &[Rel], sides: &[Ex], e: Ex) -> Bounded<Decision> {
+        if ops.iter().any(|o| *o != Rel::Eq) {
+            return Ok(Different);
+        }
+        for pair in sides.windows(2) {
+            if !matches!(self.expressions(pair[0], pair[1])?, Same(_)) {
+                return Ok(Different);
+            }
+        }
+        let inner = self.numbers(sides[0], e)?;
+        Ok(self.grant(inner, Convention::LabelOmitted))
+    }
+
     /// Relations are equal if their sides are, or if left minus right is the same up to a factor.
     pub(super) fn relations(&mut self, o: &[Rel], x: &[Ex], p: &[Rel], y: &[Ex]) -> Bounded<Decision> {
         if o.len() != p.len() {

@@ -57,7 +57,7 @@ impl Comparer<'_> {
         self.as_real_sets(&a, &b)
     }
 
-    fn real_set(&mut self, v: &Value) -> Bounded<Option<RealSet>> {
+    pub(super) fn real_set(&mut self, v: &Value) -> Bounded<Option<RealSet>> {
         self.work.charge(4)?;
         let plain = |pieces| Some(RealSet { pieces, variable: None, inequality: false });
         Ok(match v {
@@ -97,9 +97,10 @@ impl Comparer<'_> {
                 plain(pieces)
             }
             Value::Without(whole, holes) => {
-                let (Value::Seq(s), true) = (holes.as_ref(), self.is_whole_line(whole)?) else {
-                    return Ok(None);
-                };
+                let Value::Seq(s) = holes.as_ref() else { return Ok(None) };
+                if !self.is_whole_line(whole)? {
+                    return self.punctured(whole, s);
+                }
                 if s.open == b'{' && s.items.len() > 1 {
                     return self.without_points(&s.items);
                 }

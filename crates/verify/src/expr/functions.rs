@@ -31,6 +31,39 @@ impl Parser<'_> {
         }
     }
 
+    /// A binomial coefficient: two TeX arguments, or a call as in code, `binomial(n, k)`.
+    pub(super) fn binomial(&mut self) -> Bounded<NodeId> {
+        let called = self.peek() == Some(Tok::Open(b'('));
+        self.enter()?;
+        let (n, k) = if called {
+            self.pos += 1;
+            let n = self.sum()?;
+            self.expect(|t| t == Tok::Comma)?;
+            let k = self.sum()?;
+            self.expect(|t| t == Tok::Close(b')'))?;
+            (n, k)
+        } else {
+            (self.argument()?, self.argument()?)
+        };
+        self.nesting -= 1;
+        self.arena.push(Node::Binom(n, k))
+    }
+
+    /// What a bar stands over: the conjugate of a complex constant, a real constant or a segment itself.
+    pub(super) fn overlined(&mut self) -> Bounded<NodeId> {
+        let inner = self.argument()?;
+        if !self.arena.any(inner, self.work, &|n| n == Node::I)? {
+            return Ok(inner);
+        }
+        // Which letters are real is not known.
+        if self.arena.any(inner, self.work, &|n| matches!(n, Node::Var(_)))? {
+            return Err(Stop::Inapplicable);
+        }
+        let i = self.arena.push(Node::I)?;
+        let minus_i = self.arena.push(Node::Neg(i))?;
+        self.arena.replaced(inner, Node::I, minus_i, self.work)
+    }
+
     /// Combinations or permutations with the number in front of the letter, `{}_{10}C_3`; the first script is next.
     pub(super) fn combinations(&mut self) -> Bounded<NodeId> {
         self.enter()?;
@@ -75,6 +108,12 @@ impl Parser<'_> {
                 }
                 _ => return Ok(None),
             };
+        }
+        // Nobody chooses five out of two: `2C5` is no combination.
+        if let [Some(all), Some(taken)] = counts.map(|node| self.arena.integer(node))
+            && taken > all
+        {
+            return Ok(None);
         }
         self.pos += 3;
         self.selections(Some(letter.tok), counts[0], counts[1]).map(Some)

@@ -316,13 +316,9 @@ impl<'a> Parser<'a> {
                 let den = self.argument()?;
                 self.arena.push(Node::Div(num, den))
             }
-            Tok::Binom => {
-                let n = self.argument()?;
-                let k = self.argument()?;
-                self.arena.push(Node::Binom(n, k))
-            }
+            Tok::Binom => self.binomial(),
             Tok::Sqrt => self.root(),
-            Tok::Overline => self.argument(),
+            Tok::Overline => self.overlined(),
             Tok::Func(f) => self.function(f),
             _ => Err(Stop::Inapplicable),
         }

@@ -15,6 +15,13 @@ impl Parser<'_> {
         self.pos += usize::from(braced);
         let bracket = self.peek() == Some(Tok::Open(b'('));
         self.pos += usize::from(bracket);
+        // `1432_{\text{base } 5}`
+        if let Some(next) = self.at(0)
+            && next.tok == Tok::Word
+            && self.word(next).eq_ignore_ascii_case(b"base")
+        {
+            self.pos += 1;
+        }
         let base = match self.peek() {
             Some(Tok::Num(i)) => match &self.arena.literal(i).value {
                 Value::Exact(r) => r.as_i64(),
@@ -76,6 +83,12 @@ impl Parser<'_> {
             return self.arena.number(rest);
         }
         let node = self.arena.push(Node::Num(index))?;
+        if self.arena.literal(index).written.word
+            && let Some(denominator) = self.fraction_word()
+        {
+            let denominator = self.arena.number(Rat::int(denominator))?;
+            return self.arena.push(Node::Div(node, denominator));
+        }
         if let Some(next) = self.at(0)
             && next.tok == Tok::Word
             && let Some(factor) = words::multiplier(&self.word(next).to_ascii_lowercase())
@@ -91,6 +104,15 @@ impl Parser<'_> {
             return self.arena.push(Node::Add(node, fraction));
         }
         Ok(node)
+    }
+
+    /// The denominator that a word names behind a number word, as in "two thirds" and "one-half".
+    fn fraction_word(&mut self) -> Option<i64> {
+        let hyphen = usize::from(self.peek() == Some(Tok::Minus));
+        let next = self.at(hyphen).filter(|t| t.tok == Tok::Word)?;
+        let denominator = words::denominator(&self.word(next).to_ascii_lowercase())?;
+        self.pos += hyphen + 1;
+        Some(denominator)
     }
 
     /// A proper fraction of plain integers right after an integer: numerator, denominator, tokens used.

@@ -71,6 +71,7 @@ impl Lexer<'_> {
                 self.push(Tok::Open(b'['), start);
             }
             b"of" => self.push(Tok::Close(b']'), start),
+            b"dots" | b"ldots" | b"cdots" | b"dotsc" | b"dotsb" => self.dots(start),
             b"checkmark" => self.push(Tok::Other, start),
             b"bf"
             | b"mathbf"
@@ -88,9 +89,6 @@ impl Lexer<'_> {
             | b"overrightarrow"
             | b"overleftrightarrow"
             | b"cancel"
-            | b"dots"
-            | b"ldots"
-            | b"cdots"
             | b"square"
             | b"Rightarrow"
             | b"implies"

@@ -112,13 +112,15 @@ impl Lexer<'_> {
 
     /// Length of a thousands separator at the position, if three digits follow it.
     fn separator(&self, comma_groups: bool) -> Option<usize> {
-        const SEPARATORS: [&[u8]; 13] = [
+        const SEPARATORS: [&[u8]; 15] = [
             b"\\text{,}",
             b"{,}\\!",
             b"{,}",
             b"{\\,}",
             b"{\\;}",
             b",\\!\\!",
+            b",\\! ",
+            b",\\!\\ ",
             b",\\!",
             b"\\!,",
             b"\\,",
@@ -244,7 +246,13 @@ impl Lexer<'_> {
             sign.is_none() || written.places > 0 || len >= 2 || digits.first().is_some_and(|d| *d > b'2')
         };
         let ends = if braced { next == b'}' } else { !next.is_ascii_alphabetic() && next != b'^' };
-        if len == 0 || len > 4 || !ends || !plausible {
+        if len == 0 || len > 4 || !ends {
+            return;
+        }
+        if !plausible {
+            if sign == Some(b'-') && mark.len() == 1 && !braced {
+                written.other_exponent = -i32::from(digits[0] - b'0');
+            }
             return;
         }
         let exponent = digits[..len].iter().fold(0i32, |value, d| value * 10 + i32::from(d - b'0'));

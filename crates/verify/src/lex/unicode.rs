@@ -70,6 +70,11 @@ impl Lexer<'_> {
                 self.pos += len;
                 return self.figure(start);
             }
+            '…' | '⋯' => {
+                let start = self.pos;
+                self.pos += len;
+                return self.dots(start);
+            }
             '\u{feff}' | '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2061}' | '\u{2062}' | '。' | '“'
             | '”' | '✓' | '✔' => {
                 self.pos += len;

@@ -11,6 +11,15 @@ use crate::words;
 use crate::work::{Bounded, Stop};
 
 impl Reader<'_> {
+    /// Whether a number word such as "two" stands before the token, with a hyphen perhaps: "two-thirds".
+    fn behind_number_word(&self, lo: usize, at: usize) -> bool {
+        let hyphen = usize::from(at > lo && self.tok(at - 1) == Some(Tok::Minus));
+        match at.checked_sub(hyphen + 1).filter(|before| *before >= lo).and_then(|before| self.tok(before)) {
+            Some(Tok::Num(i)) => self.p.arena.literal(i).written.word,
+            _ => false,
+        }
+    }
+
     /// A number with words before or behind it, or a currency sign.
     pub(super) fn quantity(&mut self, lo: usize, hi: usize) -> Bounded<Value> {
         let mut lo = lo;
@@ -27,7 +36,11 @@ impl Reader<'_> {
             return self.behind_words(lo, hi);
         }
         let starts = self.positions(lo, hi, |t| matches!(t, Tok::Word | Tok::Currency));
-        let counts = |at: &usize| words::multiplier(self.text_of(*at).as_bytes()).is_some();
+        let counts = |at: &usize| {
+            let word = self.text_of(*at);
+            words::multiplier(word.as_bytes()).is_some()
+                || (words::denominator(word.as_bytes()).is_some() && self.behind_number_word(lo, *at))
+        };
         let mut end = starts.into_iter().find(|at| !counts(at)).unwrap_or(hi);
         if let Some(at) = self.positions(lo, end, |t| t == Tok::Frac).last()
             && *at > lo

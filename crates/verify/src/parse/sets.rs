@@ -27,7 +27,12 @@ impl Reader<'_> {
                     if self.tok(i + 1) == Some(Tok::Word) { self.text_of(i + 1) } else { String::new() };
                 let remark = match self.text_of(i).as_str() {
                     "where" => true,
-                    "for" => matches!(next.as_str(), "all" | "every" | "any" | "each" | "some"),
+                    "for" => {
+                        matches!(
+                            next.as_str(),
+                            "all" | "every" | "any" | "each" | "some" | "integer" | "integers"
+                        )
+                    }
                     _ => false,
                 };
                 if remark {

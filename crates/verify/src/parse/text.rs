@@ -5,6 +5,9 @@ use crate::lex::Tok;
 use crate::value::Value;
 use crate::work::Bounded;
 
+/// An ellipsis in the normal form of a text, however it was written.
+pub(super) const ELLIPSIS: &str = "\u{2026}";
+
 /// Words in front of a number that change what it says.
 pub(super) fn changes_meaning(word: &str) -> bool {
     matches!(
@@ -149,6 +152,7 @@ impl Reader<'_> {
             let raw = &self.p.src[token.start as usize..token.end as usize];
             let piece = match String::from_utf8_lossy(raw) {
                 sign if sign == "△" => "triangle".into(),
+                _ if token.tok == Tok::Dots => ELLIPSIS.into(),
                 sign if sign == "∠" || sign == "\\measuredangle" => "angle".into(),
                 other => other,
             };
