@@ -3,6 +3,7 @@
 //! Special tokens are never added by the tokenizer itself: the chat template writes them, and adding them again
 //! is how a prompt ends up with two BOS tokens.
 
+mod byte_level;
 mod stream;
 mod train;
 mod word_level;
@@ -13,7 +14,10 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokenizers::AddedToken;
+
+use byte_level::ByteLevelBpe;
 
 pub use stream::TextStream;
 pub use train::train_bpe;
@@ -62,6 +66,8 @@ pub struct Encoded {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     pub(crate) inner: tokenizers::Tokenizer,
+    /// The quick way to the same ids, for tokenizers that have one.
+    byte_level: Option<Arc<ByteLevelBpe>>,
     folder: Option<PathBuf>,
     specials: SpecialTokens,
     stop_ids: Vec<u32>,
@@ -97,8 +103,10 @@ impl Tokenizer {
         let map = read_object(&folder.join("special_tokens_map.json"))?.unwrap_or_default();
         let specials = special_tokens(&config, &map);
 
+        let folder_path = Some(folder.to_path_buf());
+        let byte_level = ByteLevelBpe::of(&inner).map(Arc::new);
         let mut tokenizer =
-            Self { inner, folder: Some(folder.to_path_buf()), specials, stop_ids: Vec::new(), config };
+            Self { inner, byte_level, folder: folder_path, specials, stop_ids: Vec::new(), config };
         for token in tokenizer.specials.all() {
             if tokenizer.token_to_id(token).is_none() {
                 return Err(DataError::file(
@@ -116,7 +124,9 @@ impl Tokenizer {
     /// # Errors
     /// A special token that the vocabulary lacks.
     pub fn from_parts(inner: tokenizers::Tokenizer, specials: SpecialTokens) -> Result<Self> {
-        let mut tokenizer = Self { inner, folder: None, specials, stop_ids: Vec::new(), config: Map::new() };
+        let byte_level = ByteLevelBpe::of(&inner).map(Arc::new);
+        let mut tokenizer =
+            Self { inner, byte_level, folder: None, specials, stop_ids: Vec::new(), config: Map::new() };
         for token in tokenizer.specials.all() {
             if tokenizer.token_to_id(token).is_none() {
                 return Err(DataError::Tokenizer(format!(
@@ -133,9 +143,13 @@ impl Tokenizer {
     /// # Errors
     /// Only if the tokenizer's own pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| DataError::Tokenizer(e.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let failed = |e: tokenizers::Error| DataError::Tokenizer(e.to_string());
+        if let Some(byte_level) = &self.byte_level
+            && let Some(ids) = byte_level.ids(&self.inner, text).map_err(failed)?
+        {
+            return Ok(ids);
+        }
+        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
     }
 
     /// As [`Self::encode`], with the byte range of `text` that each token covers.
@@ -143,7 +157,13 @@ impl Tokenizer {
     /// # Errors
     /// Only if the tokenizer's own pipeline fails.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.inner.encode(text, false).map_err(|e| DataError::Tokenizer(e.to_string()))?;
+        let failed = |e: tokenizers::Error| DataError::Tokenizer(e.to_string());
+        if let Some(byte_level) = &self.byte_level
+            && let Some(encoded) = byte_level.ids_and_ranges(&self.inner, text).map_err(failed)?
+        {
+            return Ok(encoded);
+        }
+        let encoding = self.inner.encode(text, false).map_err(failed)?;
         let bytes = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
         Ok(Encoded { ids: encoding.get_ids().to_vec(), bytes })
     }
