@@ -14,7 +14,7 @@
 //! | 9 | small updates that round to nothing in bf16 | `gft/tests/train.rs`: `resume_keeps_the_master_weights_of_a_rounded_model` |
 //! | 12 | all groups without a signal, loss 0, nothing said | `train/tests/step.rs`: `no_signal_no_update`; `train/src/health.rs` |
 //! | 13 | equal rewards whose deviation is not quite 0 | `objective/src/advantage.rs`: `equal_rewards_have_advantage_exactly_zero` |
-//! | 14 | log-probabilities at another temperature than that of sampling | `model/tests/generation.rs`: `reported_log_probabilities_are_those_of_the_training_path` |
+//! | 14 | log-probabilities at another temperature than that of sampling | `model/tests/generation.rs`: `reported_log_probabilities_are_those_of_the_training_path`; `gft/tests/train.rs`: `a_cut_distribution_of_draws_is_said` |
 //! | 15 | text tokenized again into other ids than those sampled | `rollout/tests/own.rs`: `own_rollouts_are_keyed`; `line_06_merges_across_...` |
 
 #![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions

@@ -109,6 +109,26 @@ fn a_gft_run_leaves_what_it_promises() {
     assert!(fs::read_to_string(next.join("config.toml")).unwrap().contains("method = \"sft\""));
 }
 
+/// Ratios and log-probabilities are of the whole distribution: where draws are not, that is said.
+#[test]
+fn a_cut_distribution_of_draws_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    let (model, data) = (gsm8k_model(root.path()).display().to_string(), gsm8k().display().to_string());
+    for (method, more, noted) in [
+        ("grpo", &["--top-p", "0.9", "--top-k", "5"][..], true),
+        ("grpo", &["--temperature", "0.7"], false),
+        ("sft", &["--top-p", "0.9"], false),
+    ] {
+        let run = root.path().join(format!("{method} {noted}")).display().to_string();
+        let mut args = small(&model, &data, &run, method);
+        args.extend(["--max-steps", "1"]);
+        args.extend(more);
+        let said = said(&gft_ok(&args));
+        let note = "top_p, top_k: own completions are drawn from a changed distribution";
+        assert_eq!(said.contains(note), noted, "{method} {more:?}\n{said}");
+    }
+}
+
 fn assert_same_run(a: &Path, b: &Path, expected: usize) {
     let numbers = |run: &Path| -> Vec<(String, String, String)> {
         let line = |line: serde_json::Value| {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use gft_model::generate::Sampling;
+
 use crate::metrics::Metrics;
 use crate::report::StepReport;
 
@@ -106,4 +108,23 @@ impl Health {
             notes.push(text());
         }
     }
+}
+
+/// What to know where completions are not drawn from the distribution that is trained.
+pub(crate) fn cut_distribution(sampling: &Sampling) -> Option<String> {
+    let whole = Sampling { temperature: sampling.temperature, ..Sampling::default() };
+    let changed = [
+        ("top_p", sampling.top_p != whole.top_p),
+        ("top_k", sampling.top_k != whole.top_k),
+        ("min_p", sampling.min_p != whole.min_p),
+        ("repetition_penalty", sampling.repetition_penalty != whole.repetition_penalty),
+    ];
+    let names: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: own completions are drawn from a changed distribution, but learned by the model's own log-probabilities, \
+             so the policy gradient is biased -> leave it at its default unless that is meant",
+            names.join(", ")
+        )
+    })
 }

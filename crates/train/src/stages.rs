@@ -18,6 +18,7 @@ use crate::config::{Resolved, Settings};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, evaluate};
 use crate::files::write_refused;
+use crate::health::cut_distribution;
 use crate::log::Log;
 use crate::memory::memory_of;
 use crate::metrics::{EvalMetrics, Metrics, Place, Times};
@@ -200,6 +201,11 @@ impl<'a, D: Device + Clone> Run<'a, D> {
         progress: &mut Progress,
     ) -> Result<(Trainer<D>, bool)> {
         let steps = self.lengths[progress.stage];
+        if trainer.own_samples > 0
+            && let Some(note) = cut_distribution(&trainer.sampling)
+        {
+            self.watch.note(&note);
+        }
         let due_now = |progress: &Progress| match progress.stage_step {
             0 => settings.eval_on_start,
             at => due(settings.eval_steps, progress.step) && at < steps,

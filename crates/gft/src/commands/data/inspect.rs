@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::examples::{Example, examples};
-use super::page;
+use super::{page, paint};
 use crate::columns::ColumnArgs;
 use crate::failure::Failure;
 use crate::prompts::{Present, TemplateArgs};
@@ -169,7 +169,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     } else {
         let colour = stdout().is_terminal() && terminal::colour_wanted();
         output::write(&page::report(&report));
-        output::write(&page::examples(&examples, encoder.is_some(), colour));
+        output::write(&paint::examples(&examples, encoder.is_some(), colour));
     }
     match unusable(&report, args.bad_rows) {
         Some(why) => Err(Failure::data(why)),

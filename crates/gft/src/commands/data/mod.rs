@@ -4,6 +4,7 @@ mod convert;
 mod examples;
 mod inspect;
 mod page;
+mod paint;
 
 use clap::{Args as ClapArgs, Subcommand};
 
