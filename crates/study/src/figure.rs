@@ -86,7 +86,7 @@ impl Span {
             Scale::Logarithmic => value.log10(),
         };
         let share = (placed - self.low) / (self.high - self.low);
-        share.is_finite().then(|| self.from + share * (self.to - self.from))
+        share.is_finite().then_some(self.from + share * (self.to - self.from))
     }
 
     /// Round values to write beside the axis.
