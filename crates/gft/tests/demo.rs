@@ -110,6 +110,45 @@ grid = { learning_rate = [0.001, 0.003] }
 }
 
 #[test]
+fn a_study_has_stages_and_looks_on_the_way() {
+    let root = tempfile::tempdir().unwrap();
+    in_folder(root.path(), &["init", "demo", "--rows", "32", "--problems", "4", "--days", "7"]);
+    let table = r#"
+name = "t"
+base = "demo/base"
+data = "demo/data"
+problems = "validation.jsonl"
+others = "others-validation.jsonl"
+seeds = [0]
+settings = { max_steps = 1, train_batch_size = 2, max_completion_length = 72, eval_steps = 1, eval_on_start = true }
+[[experiments]]
+name = "two"
+settings = { num_generations_eval = 2, eval_temperature = 1.0 }
+stages = [{ method = "sft" }, { method = "grpo", max_steps = 2, learning_rate = 1e-4 }]
+grid = { weight_decay = [0.0, 0.1] }
+"#;
+    std::fs::write(root.path().join("t.toml"), table).unwrap();
+    std::fs::write(root.path().join("S.md"), "<!-- curve t -->\n<!-- end -->\n").unwrap();
+    let call = ["study", "t.toml", "--results", "r.jsonl", "--samples", "2", "--document", "S.md"];
+    in_folder(root.path(), &[&call[..], &["--figures", "figures"]].concat());
+    let text = std::fs::read_to_string(root.path().join("r.jsonl")).unwrap();
+    for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        assert_eq!(line["steps"], 3);
+        let steps: Vec<u64> =
+            line["curve"].as_array().unwrap().iter().map(|p| p["step"].as_u64().unwrap()).collect();
+        // Each stage looks at its start and at its end.
+        assert_eq!(steps, [0, 1, 1, 2, 3]);
+    }
+    let document = std::fs::read_to_string(root.path().join("S.md")).unwrap();
+    assert!(document.contains("| run | seeds | step 0 | step 1 | step 2 | step 3 |"), "{document}");
+    let figure = std::fs::read_to_string(root.path().join("figures/t-curve.svg")).unwrap();
+    assert_eq!(figure.matches("<polyline").count(), 2, "{figure}");
+    // Every problem has seven days.
+    let rows = std::fs::read_to_string(root.path().join("demo/data/train.jsonl")).unwrap();
+    assert!(rows.lines().all(|row| row.contains(" sun ")), "{rows}");
+}
+
+#[test]
 fn the_doctor_looks_at_eight_things_and_faults_fail() {
     let root = tempfile::tempdir().unwrap();
     let findings = json(&in_folder(root.path(), &["doctor", "--json"]));

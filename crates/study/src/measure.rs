@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gft_data::{ColumnMap, Encode, EncodeOptions, Encoder, Tokenizer};
-use gft_eval::stats::{Bootstrap, Estimate};
+use gft_eval::stats::{Bootstrap, Estimate, pass_at_k};
 use gft_eval::{DriftOptions, Grader, Item, Record, Run, RunOptions, Summary, Task, Watch, drift};
 use gft_model::generate::{Generator, Sampling};
 use gft_model::{Cpu, ModelFolder, Policy};
@@ -75,6 +75,16 @@ pub struct Measured {
     pub per_problem: Vec<f64>,
     /// The same of the other families.
     pub others_per_problem: Vec<f64>,
+}
+
+impl Measured {
+    /// pass@k on the target, the mean over problems, for `k` up to the number of completions; `None` above it.
+    pub fn pass_at(&self, k: usize) -> Option<f64> {
+        let right = |share: &f64| (share * self.samples as f64).round() as usize;
+        let each = self.per_problem.iter().map(|share| pass_at_k(self.samples, right(share), k));
+        let each = each.collect::<Option<Vec<f64>>>()?;
+        (!each.is_empty()).then(|| each.iter().sum::<f64>() / each.len() as f64)
+    }
 }
 
 /// Measures models against one base on fixed problems with fixed random numbers: two results differ by weights alone.

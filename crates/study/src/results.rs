@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::measure::Measured;
+use crate::run::Point;
 use crate::table::Job;
 
 /// A finished run.
@@ -24,6 +25,9 @@ pub struct Outcome {
     pub tokens: u64,
     /// Seconds of training by the wall clock; other work on the machine is in them.
     pub seconds: f64,
+    /// What the run's own evaluations found on the way, if it made any; their seconds are in those above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Point>,
     /// What was measured of the model it left.
     pub measured: Measured,
 }

@@ -1,11 +1,13 @@
 //! One training run of an experiment, watched from outside.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use gft_model::Cpu;
-use gft_train::config::load;
+use gft_train::config::Resolved;
 use gft_train::{Begin, StepEnd, Watch};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
@@ -20,17 +22,34 @@ pub struct Trained {
     pub tokens: u64,
     /// Seconds of the wall clock.
     pub seconds: f64,
+    /// What the run's own evaluations found, in their order.
+    pub curve: Vec<Point>,
 }
 
-/// Hears of steps, and of nothing else.
+/// An evaluation on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Steps made.
+    pub step: u64,
+    /// Share of right completions.
+    pub accuracy: f64,
+}
+
+/// Hears of steps and evaluations.
 struct Steps<'a> {
     heard: &'a mut dyn FnMut(Heard),
+    curve: Vec<Point>,
 }
 
 impl Watch<Cpu> for Steps<'_> {
     fn step(&mut self, step: &StepEnd<'_>) {
         let metrics = step.metrics;
         (self.heard)(Heard { step: metrics.step, last: step.last_step, tokens: metrics.num_tokens });
+    }
+
+    fn evaluated(&mut self, step: u64, line: &Map<String, Value>) {
+        let accuracy = line.get("eval_accuracy").and_then(Value::as_f64);
+        self.curve.extend(accuracy.map(|accuracy| Point { step, accuracy }));
     }
 }
 
@@ -45,21 +64,14 @@ pub struct Heard {
     pub tokens: u64,
 }
 
-/// Trains as `config` and the settings say. `step` hears of each step.
+/// Trains as the configuration says. `step` hears of each step.
 ///
 /// # Errors
 /// Whatever settings, data and disk refuse; [`Error::Interrupted`].
-pub fn train(
-    config: Option<&Path>,
-    settings: &[(String, String)],
-    step: &mut dyn FnMut(Heard),
-    stop: &dyn Fn() -> bool,
-) -> Result<Trained> {
-    let flags = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let resolved = load(config, flags)?;
+pub fn train(resolved: &Resolved, step: &mut dyn FnMut(Heard), stop: &dyn Fn() -> bool) -> Result<Trained> {
     let began = Instant::now();
-    let mut watch = Steps { heard: step };
-    let finished = match gft_train::train(&Cpu::new(), &resolved, &Begin::Fresh, &mut watch, stop) {
+    let mut watch = Steps { heard: step, curve: Vec::new() };
+    let finished = match gft_train::train(&Cpu::new(), resolved, &Begin::Fresh, &mut watch, stop) {
         Err(gft_train::Error::Interrupted) => return Err(Error::Interrupted),
         other => other?,
     };
@@ -68,5 +80,6 @@ pub fn train(
         steps: finished.steps,
         tokens: finished.tokens,
         seconds: began.elapsed().as_secs_f64(),
+        curve: watch.curve,
     })
 }

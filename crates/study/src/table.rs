@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gft_train::config::{ConfigFile, Resolved, Values, flag_values, resolve};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -43,6 +44,9 @@ pub struct Experiment {
     /// Its settings, over those of the study.
     #[serde(default)]
     pub settings: BTreeMap<String, toml::Value>,
+    /// Its stages, each with settings of its own over all of these; none for a run of one stage.
+    #[serde(default)]
+    pub stages: Vec<BTreeMap<String, toml::Value>>,
     /// Settings of which each value is tried with each of the others'.
     #[serde(default)]
     pub grid: BTreeMap<String, Vec<toml::Value>>,
@@ -65,6 +69,9 @@ pub struct Job {
     pub chosen: BTreeMap<String, String>,
     /// All settings, those of the grid included.
     pub settings: BTreeMap<String, String>,
+    /// What each stage sets over them; empty for a run of one stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<BTreeMap<String, String>>,
     /// Seed of the run.
     pub seed: u64,
 }
@@ -72,8 +79,26 @@ pub struct Job {
 impl Job {
     /// What tells this run from every other: SHA-256 over all of it.
     pub fn key(&self) -> String {
-        let text = format!("{:?}", (&self.study, &self.experiment, &self.rows, &self.settings, self.seed));
+        let mut text =
+            format!("{:?}", (&self.study, &self.experiment, &self.rows, &self.settings, self.seed));
+        if !self.stages.is_empty() {
+            text.push_str(&format!("{:?}", self.stages));
+        }
         Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The configuration of the run, with `place` (model, data, folder of the run) under the job's own settings.
+    ///
+    /// # Errors
+    /// Settings that `gft train` would refuse.
+    pub fn resolve(&self, place: &[(String, String)]) -> Result<Resolved> {
+        let settings = place.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let run = flag_values(settings.chain(pairs(&self.settings)))?;
+        let stages = self.stages.iter().map(|stage| flag_values(pairs(stage)));
+        let stages = stages.collect::<std::result::Result<Vec<Values>, _>>()?;
+        // As a file, so that a stage's settings go over the run's.
+        let file = ConfigFile { path: PathBuf::from(&self.study), run, stages };
+        Ok(Resolved { path: None, ..resolve(Some(&file), &Values::new())? })
     }
 }
 
@@ -110,18 +135,27 @@ impl Table {
             chosen = chosen.iter().flat_map(with).collect();
         }
         let shared = self.settings.iter().chain(&experiment.settings);
-        let shared: BTreeMap<String, String> =
-            shared.map(|(name, value)| (name.clone(), flag(value))).collect();
+        let shared = flags(shared);
+        let stages: Vec<BTreeMap<String, String>> = experiment.stages.iter().map(flags).collect();
         chosen
             .into_iter()
             .map(|chosen| {
                 let mut settings = shared.clone();
                 settings.extend(chosen.clone());
                 let (study, name) = (self.name.clone(), experiment.name.clone());
-                Job { study, experiment: name, rows: experiment.rows.clone(), chosen, settings, seed }
+                let (rows, stages) = (experiment.rows.clone(), stages.clone());
+                Job { study, experiment: name, rows, chosen, settings, stages, seed }
             })
             .collect()
     }
+}
+
+fn pairs(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+fn flags<'a>(settings: impl IntoIterator<Item = (&'a String, &'a toml::Value)>) -> BTreeMap<String, String> {
+    settings.into_iter().map(|(name, value)| (name.clone(), flag(value))).collect()
 }
 
 /// A value as a flag of `gft train` has it.
@@ -165,6 +199,48 @@ mod tests {
         );
         let keys: std::collections::BTreeSet<String> = jobs.iter().map(Job::key).collect();
         assert_eq!(keys.len(), 10);
+    }
+
+    /// A finished run is known by its key: if this changes, every run of a study is made again.
+    #[test]
+    fn a_key_stays_what_it_was() {
+        let jobs = toml::from_str::<Table>(TEXT).unwrap().jobs();
+        assert_eq!(jobs[0].key(), "8f968b29522cd8d2");
+    }
+
+    #[test]
+    fn a_stage_goes_over_the_settings_and_tells_runs_apart() {
+        let mut jobs = toml::from_str::<Table>(
+            r#"
+            name = "s"
+            base = "base"
+            data = "data"
+            problems = "validation.jsonl"
+            others = "others.jsonl"
+            seeds = [0]
+            settings = { max_steps = 8, learning_rate = 1e-3 }
+            [[experiments]]
+            name = "one"
+            stages = [{ method = "sft" }, { method = "grpo", learning_rate = 1e-4 }]
+            [[experiments]]
+            name = "one"
+            stages = [{ method = "sft" }, { method = "dapo", learning_rate = 1e-4 }]
+            "#,
+        )
+        .unwrap()
+        .jobs();
+        assert_ne!(jobs[0].key(), jobs[1].key());
+        let place = [("dataset_name".to_owned(), "rows.jsonl".to_owned())];
+        let stages = jobs[1].resolve(&place).unwrap().stages;
+        let told: Vec<_> = stages
+            .iter()
+            .map(|s| (s.settings.method.as_str(), s.settings.learning_rate, s.settings.max_steps))
+            .collect();
+        assert_eq!(told, [("sft", Some(1e-3), 8), ("dapo", Some(1e-4), 8)]);
+        jobs[0].stages.clear();
+        assert_eq!(jobs[0].resolve(&place).unwrap().stages.len(), 1);
+        jobs[0].stages = vec![BTreeMap::from([("seed".to_owned(), "1".to_owned())])];
+        assert!(jobs[0].resolve(&place).is_err(), "a seed belongs to the whole run");
     }
 
     #[test]

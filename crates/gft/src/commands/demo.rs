@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use gft_study::{Heard, Measured, Probe, ProbeOptions, train};
+use gft_train::config::load;
 use serde::Serialize;
 use serde_json::json;
 
@@ -124,6 +125,7 @@ fn fine_tune(args: &Args, recipe: &str, wrong_experts: bool) -> Result<(PathBuf,
         progress.update(fraction, at.tokens as usize, || format!("{name} step {} of {}", at.step, at.last));
     };
     let config = args.dir.join(format!("{recipe}.toml"));
-    let trained = train(Some(&config), &settings, &mut step, &interrupt::asked)?;
+    let flags = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let trained = train(&load(Some(&config), flags)?, &mut step, &interrupt::asked)?;
     Ok((trained.folder, trained.seconds))
 }

@@ -50,6 +50,9 @@ pub struct World {
     /// Problems of the validation and the test set, and of other families in each.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
     problems: u64,
+    /// Days of a target problem: one number, or the least and the most. The base has seen up to 6.
+    #[arg(long, value_name = "N|N-N", default_value = "4-6", value_parser = days)]
+    days: (usize, usize),
     /// Share of wrong experts in train-wrong.jsonl.
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     wrong_experts: f64,
@@ -59,6 +62,14 @@ pub struct World {
     /// Seed of the world.
     #[arg(long, value_name = "N", default_value_t = 0)]
     world_seed: u64,
+}
+
+fn days(text: &str) -> Result<(usize, usize), String> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    match (low.parse(), high.parse()) {
+        (Ok(low), Ok(high)) if (1..=high).contains(&low) && high <= 7 => Ok((low, high)),
+        _ => Err(format!("{text} is neither a number of days from 1 to 7 nor a range as in 4-6")),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -84,9 +95,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let shown = out.display();
     if args.json {
-        let World { rows, problems, wrong_experts, wrong_teachers, world_seed } = args.world;
+        let World { rows, problems, days, wrong_experts, wrong_teachers, world_seed } = args.world;
         return output::json(&json!({
-            "path": out, "rows": rows, "problems": problems, "wrong_experts": wrong_experts,
+            "path": out, "rows": rows, "problems": problems, "days": days, "wrong_experts": wrong_experts,
             "wrong_teachers": wrong_teachers, "world_seed": world_seed, "pretraining": args.pretraining,
             "base_sha256": gft_world::base_sha256(),
         }));
@@ -115,7 +126,8 @@ pub fn write_demo(out: &Path, world: &World) -> Result<(), Failure> {
     gft_world::write_base(&out.join("base"))?;
     let teachers = world.wrong_teachers;
     let seed = world.world_seed;
-    let of = |experts: f64| Target { noise: Noise { experts, teachers }, ..Target::new(seed) };
+    let of =
+        |experts: f64| Target { noise: Noise { experts, teachers }, days: world.days, ..Target::new(seed) };
     let rows = |name: &str| data.join(name);
     write_rows(&rows("train.jsonl"), target(of(0.0), Split::Train, 0..world.rows))?;
     write_rows(&rows("train-wrong.jsonl"), target(of(world.wrong_experts), Split::Train, 0..world.rows))?;

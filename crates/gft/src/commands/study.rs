@@ -1,10 +1,13 @@
 //! `gft study`: runs the experiments of a table, one line per finished run, and writes their tables into a document.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use gft_study::{Error, Heard, Job, Outcome, Probe, ProbeOptions, Results, Table, report, train};
+use gft_study::{
+    Error, Heard, Job, Outcome, Probe, ProbeOptions, Results, Table, Trained, figures, report, train,
+};
 
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
@@ -22,6 +25,9 @@ pub struct Args {
     /// A document whose blocks `<!-- study NAME --> ... <!-- end -->` get the tables of the results.
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Draw the figures of all studies of the results into this folder (SVG).
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
     /// Runs at most.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -58,6 +64,25 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let text = fs::read_to_string(path).map_err(failed)?;
         fs::write(path, report(&text, &results.outcomes)).map_err(failed)?;
     }
+    if let Some(folder) = &args.figures {
+        draw(folder, &results.outcomes)?;
+    }
+    Ok(())
+}
+
+fn draw(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| Failure::Run(format!("{}: cannot write: {error}", path.display()))
+    };
+    fs::create_dir_all(folder).map_err(failed(folder))?;
+    let studies: BTreeSet<&str> = outcomes.iter().map(|outcome| outcome.job.study.as_str()).collect();
+    for (name, figure) in studies.into_iter().flat_map(|study| figures(study, outcomes)) {
+        let path = folder.join(format!("{name}.svg"));
+        if let Some(svg) = figure.svg() {
+            fs::write(&path, svg).map_err(failed(&path))?;
+        }
+    }
     Ok(())
 }
 
@@ -90,7 +115,7 @@ fn named(job: &Job) -> String {
 fn one(table: &Table, job: &Job, probe: &Probe, quiet: bool) -> gft_study::Result<Outcome> {
     let room = tempfile::tempdir().map_err(gft_train::Error::io(Path::new("."), "make a folder"))?;
     let path = |path: PathBuf| path.display().to_string();
-    let mut settings: Vec<(String, String)> = vec![
+    let mut place: Vec<(String, String)> = vec![
         ("model_name_or_path".into(), path(table.base.clone())),
         ("dataset_name".into(), path(table.data.join(&job.rows))),
         ("output_dir".into(), path(room.path().join("run"))),
@@ -98,14 +123,16 @@ fn one(table: &Table, job: &Job, probe: &Probe, quiet: bool) -> gft_study::Resul
         ("save_steps".into(), "0".into()),
         ("seed".into(), job.seed.to_string()),
     ];
-    settings.extend(job.settings.clone());
+    if job.settings.contains_key("eval_steps") {
+        place.push(("eval_dataset".into(), path(table.data.join(&table.problems))));
+    }
     let mut progress = Progress::new("training", quiet);
     let mut step = |at: Heard| {
         let fraction = at.step as f64 / at.last.max(1) as f64;
         progress.update(fraction, at.tokens as usize, || format!("step {} of {}", at.step, at.last));
     };
-    let trained = train(None, &settings, &mut step, &interrupt::asked)?;
+    let trained = train(&job.resolve(&place)?, &mut step, &interrupt::asked)?;
     let measured = probe.measure(&trained.folder, &interrupt::asked)?;
-    let (steps, tokens, seconds) = (trained.steps, trained.tokens, trained.seconds);
-    Ok(Outcome { key: job.key(), job: job.clone(), steps, tokens, seconds, measured })
+    let Trained { steps, tokens, seconds, curve, .. } = trained;
+    Ok(Outcome { key: job.key(), job: job.clone(), steps, tokens, seconds, curve, measured })
 }
