@@ -41,7 +41,12 @@ pub(crate) fn asked(settings: &Settings) -> Result<Option<LoraConfig>, ConfigErr
 /// Settings that ask for other adapters than the folder has.
 pub(crate) fn of_run(settings: &Settings, folder: &ModelFolder) -> Result<Option<LoraConfig>, ConfigError> {
     let asked = asked(settings)?;
-    let Some(found) = folder.lora() else { return Ok(asked) };
+    let Some(found) = folder.lora() else {
+        if asked.is_none() {
+            refuse_without_adapters(settings)?;
+        }
+        return Ok(asked);
+    };
     match asked {
         Some(asked) if asked != *found => Err(ConfigError::Contradiction(format!(
             "{} is an adapter already, of rank {} and alpha {} on {}, and is continued as it is; use_peft asks for rank {} \
@@ -55,6 +60,24 @@ pub(crate) fn of_run(settings: &Settings, folder: &ModelFolder) -> Result<Option
             asked.targets
         ))),
         _ => Ok(Some(found.clone())),
+    }
+}
+
+/// Settings of adapters where all weights would be trained: their user means something else.
+fn refuse_without_adapters(settings: &Settings) -> Result<(), ConfigError> {
+    let default = Settings::default();
+    let changed = [
+        ("lora_r", settings.lora_r != default.lora_r),
+        ("lora_alpha", settings.lora_alpha != default.lora_alpha),
+        ("lora_dropout", settings.lora_dropout != default.lora_dropout),
+        ("lora_target_modules", settings.lora_target_modules != default.lora_target_modules),
+        ("use_rslora", settings.use_rslora != default.use_rslora),
+    ];
+    match changed.iter().find(|(_, changed)| *changed) {
+        None => Ok(()),
+        Some((key, _)) => Err(ConfigError::Contradiction(format!(
+            "`{key}` has no effect without adapters, and all weights would be trained: set use_peft = true, or leave it out"
+        ))),
     }
 }
 

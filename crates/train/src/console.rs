@@ -145,12 +145,9 @@ impl<W: Write> Console<W> {
             grouped(survey.demonstrations),
             grouped(survey.supervised_tokens)
         ));
-        let lost = survey.empty_demonstrations + survey.long_demonstrations;
-        if lost > 0 {
-            self.line(&format!(
-                "         {lost} demonstrations left out: {} too long, {} empty",
-                survey.long_demonstrations, survey.empty_demonstrations
-            ));
+        let lost = survey.lost();
+        if !lost.is_empty() {
+            self.line(&format!("         {lost}"));
         }
         let batch = survey.batch(
             trainer.prompts_per_step,
@@ -171,6 +168,9 @@ impl<W: Write> Console<W> {
         ));
         self.line(&format!("memory   {} at the peak, predicted", bytes(info.memory)));
         self.line(&format!("output   {} (gft {})", info.output_dir.display(), env!("CARGO_PKG_VERSION")));
+        for note in survey.notes() {
+            self.line(&format!("note: {note}"));
+        }
     }
 
     /// The completions of a step as a table.

@@ -89,6 +89,8 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
         if !survey.dropped.is_empty() {
             data.push(format!("dropped: {}", survey.drops()));
         }
+        data.extend(Some(survey.lost()).filter(|lost| !lost.is_empty()));
+        data.extend(survey.notes().iter().map(|note| format!("note: {note}")));
         let updates = planned.steps * (planned.updates_per_batch * settings.num_iterations) as u64;
         stages.push(PlannedStage {
             settings: settings.values().into_iter().map(value).collect(),

@@ -36,6 +36,9 @@ impl Needs {
     }
 }
 
+/// Share of what is left out above which that is said apart.
+const MUCH: f64 = 0.2;
+
 /// What was found in a data set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Survey {
@@ -298,6 +301,50 @@ impl Survey {
             text.push_str(&format!(", {iterations} times"));
         }
         text
+    }
+
+    /// Demonstrations left out, in words; empty where there are none.
+    pub fn lost(&self) -> String {
+        match self.empty_demonstrations + self.long_demonstrations {
+            0 => String::new(),
+            lost => format!(
+                "{lost} demonstrations left out: {} too long, {} empty",
+                self.long_demonstrations, self.empty_demonstrations
+            ),
+        }
+    }
+
+    /// What is easily overlooked: much of the data not used, or demonstrations that a method wants and no row has.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let dropped: u64 = self.dropped.values().map(|(count, _)| count).sum();
+        let lost = self.empty_demonstrations + self.long_demonstrations;
+        let share = |part: u64, rest: u64| part as f64 / (part + rest).max(1) as f64;
+        if share(dropped, self.usable) > MUCH {
+            notes.push(format!(
+                "{:.0} % of the rows are dropped: {}; where they are too long -> raise max_length or max_prompt_length, or \
+                 set truncation_mode = keep_start",
+                100.0 * share(dropped, self.usable),
+                self.drops()
+            ));
+        }
+        if share(lost, self.demonstrations) > MUCH {
+            notes.push(format!(
+                "{:.0} % of the demonstrations are left out ({} too long, {} empty) -> raise max_completion_length, which \
+                 limits them too, or set truncation_mode = keep_start",
+                100.0 * share(lost, self.demonstrations),
+                self.long_demonstrations,
+                self.empty_demonstrations
+            ));
+        }
+        if self.demonstrations == 0 && lost == 0 && self.short_groups > 0 {
+            notes.push(
+                "no row has a demonstration, so only own completions are learned: short solutions are read as references; \
+                 columns = [\"expert=COLUMN\"] makes a column demonstrations"
+                    .to_owned(),
+            );
+        }
+        notes
     }
 
     /// Rows dropped in words, as in `3 prompt too long (first: gsm8k-7)`; empty where there are none.

@@ -59,6 +59,7 @@ fn within(key: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError>
     if value >= low && value <= high {
         return Ok(());
     }
+    let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { low.to_string() };
     Err(ConfigError::Contradiction(format!("{key} = {value} is out of range: expected {low} to {high}")))
 }
 
@@ -346,6 +347,8 @@ fn check(settings: &Settings, group: Composition) -> Result<(), ConfigError> {
     within("adam_epsilon", settings.adam_epsilon, 0.0, 1.0)?;
     within("max_grad_norm", settings.max_grad_norm, 0.0, f64::MAX)?;
     within("temperature", settings.temperature, 0.0, 100.0)?;
+    within("top_p", settings.top_p, f64::MIN_POSITIVE, 1.0)?;
+    within("min_p", settings.min_p, 0.0, 1.0)?;
     within("num_train_epochs", settings.num_train_epochs, 0.0, 1e6)?;
     for (key, value) in [
         ("train_batch_size", settings.train_batch_size.unwrap_or(1)),

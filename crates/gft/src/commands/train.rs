@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use clap::{Arg, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
 use gft_model::Cpu;
-use gft_train::config::{KEYS, Resolved, load};
+use gft_train::config::{KEYS, Key, Resolved, Settings, load};
 use gft_train::{Begin, Console, train};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::interrupt::stop_flag;
@@ -47,12 +48,32 @@ fn names(name: &str) -> Vec<String> {
     names
 }
 
+/// A setting's line of help, with its default where it has one.
+fn help(key: &Key, default: &Value) -> String {
+    let text = key.help.trim();
+    let list = if key.kind.contains("list") { " Several: with commas, or the flag again." } else { "" };
+    match default {
+        Value::Null => format!("{text}{list}"),
+        Value::Array(items) if items.is_empty() => format!("{text}{list}"),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(plain).collect();
+            format!("{text}{list} [default: {}]", items.join(","))
+        }
+        value => format!("{text} [default: {}]", plain(value)),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 impl ClapArgs for SettingFlags {
     fn augment_args(mut command: Command) -> Command {
-        for key in KEYS {
+        let defaults = Settings::default().values();
+        for (key, (_, default)) in KEYS.iter().zip(&defaults) {
             let mut arg = Arg::new(key.name)
                 .long(key.name.replace('_', "-"))
-                .help(key.help.trim())
+                .help(help(key, default))
                 .help_heading(key.group)
                 .value_name(match key.kind {
                     "true or false" => "BOOL",
@@ -60,12 +81,22 @@ impl ClapArgs for SettingFlags {
                     _ => "TEXT",
                 })
                 .allow_negative_numbers(true)
+                // Other trainers' dotted names would hide the help behind them.
+                .visible_aliases(
+                    key.aliases
+                        .iter()
+                        .filter(|alias| !alias.contains('.'))
+                        .flat_map(|alias| names(alias).into_iter().take(1)),
+                )
                 .aliases(
                     key.aliases
                         .iter()
-                        .flat_map(|alias| names(alias))
+                        .flat_map(|alias| names(alias).into_iter().skip(usize::from(!alias.contains('.'))))
                         .chain(names(key.name).into_iter().skip(1)),
                 );
+            if key.kind.contains("list") {
+                arg = arg.action(ArgAction::Append);
+            }
             if key.kind == "true or false" {
                 arg = arg.num_args(0..=1).default_missing_value("true").value_parser(["true", "false"]);
             }
@@ -88,8 +119,10 @@ impl FromArgMatches for SettingFlags {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for key in KEYS {
-            if let Some(value) = matches.get_one::<String>(key.name) {
-                self.0.push((key.name.into(), value.clone()));
+            // A list given in parts is one list; of anything else the last counts.
+            if let Some(values) = matches.get_many::<String>(key.name) {
+                let values: Vec<&str> = values.map(String::as_str).collect();
+                self.0.push((key.name.into(), values.join(",")));
             }
         }
         Ok(())
