@@ -55,6 +55,9 @@ fn mistakes_are_named_with_what_to_do() {
         ("train_batch_size = 4\nper_device_train_batch_size = 8", &[], 2, &["contradicts", "2 prompts"]),
         ("lr_scheduler_type = \"constant\"\nwarmup_steps = 3", &[], 2, &["constant_with_warmup"]),
         ("temperature = 0", &[], 2, &["temperature = 0", "same"]),
+        ("top_p = 0", &[], 2, &["top_p = 0", "above 0 to 1"]),
+        ("min_p = 1.5", &[], 2, &["min_p = 1.5", "0 to 1"]),
+        ("lora_r = 8", &[], 2, &["`lora_r`", "use_peft = true"]),
         ("beta = 0.1\nmethod = \"sft\"", &[], 2, &["`beta`", "no own rows"]),
         ("kl_estimator = \"k3\"", &[], 2, &["`kl_estimator`", "beta is 0"]),
         ("[[stages]]\nmethod = \"sft\"\nseed = 3", &[], 2, &["`seed`", "above the first [[stages]]"]),
@@ -118,4 +121,28 @@ fn mistakes_are_named_with_what_to_do() {
         let (code, message) = refuse(&config, "", &flags);
         assert!(code == 2 && message.contains(name), "{code} {message}");
     }
+}
+
+/// Files given in parts are all read; where most demonstrations are left out, that stands apart, in the plan too.
+#[test]
+fn a_list_in_parts_is_one_list_and_lost_demonstrations_are_said() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let groups = gsm8k().display().to_string();
+    let more = root.path().join("more.jsonl");
+    std::fs::write(&more, "{\"question\": \"1 + 1?\", \"answer\": \"It is two.\\n#### 2\"}\n").unwrap();
+    let more = more.display().to_string();
+    let plan = |limit: &str| {
+        let files = ["--data", &groups, "--data", &more];
+        let rest =
+            ["--model", &model, "--output-dir", "run", "--method", "gft", "--max-completion-length", limit];
+        let output = gft(&[["plan"].as_slice(), &files, &rest].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let whole = plan("2000");
+    assert!(whole.contains("11 usable rows") && !whole.contains("note:"), "{whole}");
+    let cut = plan("20");
+    assert!(cut.contains("demonstrations left out") && cut.contains("note:"), "{cut}");
+    assert!(cut.contains("raise max_completion_length"), "{cut}");
 }
