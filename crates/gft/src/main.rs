@@ -37,7 +37,7 @@ enum Command {
     Chat(commands::chat::Args),
     /// Look at data as training reads it, or rewrite it in another layout.
     Data(commands::data::Args),
-    /// See in two minutes what SFT and GFT do to a small model: accuracy, forgetting, entropy, distance.
+    /// See in a minute or two what SFT and GFT do to a small model: accuracy, forgetting, entropy, distance.
     Demo(commands::demo::Args),
     /// Look at this machine: processor, memory, disk, terminal, optional parts.
     Doctor(commands::doctor::Args),

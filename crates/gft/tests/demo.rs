@@ -78,16 +78,20 @@ fn the_demo_measures_five_models_and_says_what_to_do_next() {
     );
 }
 
-#[test]
-fn a_study_continues_where_it_stopped() {
-    let root = tempfile::tempdir().unwrap();
-    in_folder(root.path(), &["init", "demo", "--rows", "32", "--problems", "4"]);
-    let table = r#"
+/// The beginning of a table of experiments on the demo's world.
+const ON_THE_DEMO: &str = r#"
 name = "t"
 base = "demo/base"
 data = "demo/data"
 problems = "validation.jsonl"
 others = "others-validation.jsonl"
+"#;
+
+#[test]
+fn a_study_continues_where_it_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    in_folder(root.path(), &["init", "demo", "--rows", "32", "--problems", "4"]);
+    let table = r#"
 seeds = [0, 1]
 settings = { max_steps = 1, train_batch_size = 4, max_completion_length = 72 }
 [[experiments]]
@@ -95,7 +99,7 @@ name = "sft"
 settings = { method = "sft" }
 grid = { learning_rate = [0.001, 0.003] }
 "#;
-    std::fs::write(root.path().join("t.toml"), table).unwrap();
+    std::fs::write(root.path().join("t.toml"), [ON_THE_DEMO, table].concat()).unwrap();
     std::fs::write(root.path().join("S.md"), "<!-- study t -->\n<!-- end -->\n").unwrap();
     let call = ["study", "t.toml", "--results", "r.jsonl", "--samples", "2", "--document", "S.md"];
     let lines = || std::fs::read_to_string(root.path().join("r.jsonl")).unwrap().lines().count();
@@ -114,11 +118,6 @@ fn a_study_has_stages_and_looks_on_the_way() {
     let root = tempfile::tempdir().unwrap();
     in_folder(root.path(), &["init", "demo", "--rows", "32", "--problems", "4", "--days", "7"]);
     let table = r#"
-name = "t"
-base = "demo/base"
-data = "demo/data"
-problems = "validation.jsonl"
-others = "others-validation.jsonl"
 seeds = [0]
 settings = { max_steps = 1, train_batch_size = 2, max_completion_length = 72, eval_steps = 1, eval_on_start = true }
 [[experiments]]
@@ -127,7 +126,7 @@ settings = { num_generations_eval = 2, eval_temperature = 1.0 }
 stages = [{ method = "sft" }, { method = "grpo", max_steps = 2, learning_rate = 1e-4 }]
 grid = { weight_decay = [0.0, 0.1] }
 "#;
-    std::fs::write(root.path().join("t.toml"), table).unwrap();
+    std::fs::write(root.path().join("t.toml"), [ON_THE_DEMO, table].concat()).unwrap();
     std::fs::write(root.path().join("S.md"), "<!-- curve t -->\n<!-- end -->\n").unwrap();
     let call = ["study", "t.toml", "--results", "r.jsonl", "--samples", "2", "--document", "S.md"];
     in_folder(root.path(), &[&call[..], &["--figures", "figures"]].concat());

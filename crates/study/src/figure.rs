@@ -11,6 +11,16 @@ pub enum Scale {
     Logarithmic,
 }
 
+impl Scale {
+    /// Where a value lies; not finite for one that has no place.
+    fn place(self, value: f64) -> f64 {
+        match self {
+            Scale::Linear => value,
+            Scale::Logarithmic => value.log10(),
+        }
+    }
+}
+
 /// One axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
@@ -68,11 +78,8 @@ struct Span {
 impl Span {
     /// Over all `values`, with a little room at both ends; `None` without a value that can be shown.
     fn over(axis: &Axis, values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Span> {
-        let placed = |value: f64| match axis.scale {
-            Scale::Linear => value,
-            Scale::Logarithmic => value.log10(),
-        };
-        let placed: Vec<f64> = values.map(placed).filter(|value| value.is_finite()).collect();
+        let placed: Vec<f64> =
+            values.map(|value| axis.scale.place(value)).filter(|value| value.is_finite()).collect();
         let low = placed.iter().copied().reduce(f64::min)?;
         let high = placed.iter().copied().reduce(f64::max)?;
         let room = if high > low { 0.05 * (high - low) } else { 0.5 };
@@ -81,11 +88,7 @@ impl Span {
 
     /// Where a value lies; `None` for one that has no place.
     fn at(&self, value: f64) -> Option<f64> {
-        let placed = match self.scale {
-            Scale::Linear => value,
-            Scale::Logarithmic => value.log10(),
-        };
-        let share = (placed - self.low) / (self.high - self.low);
+        let share = (self.scale.place(value) - self.low) / (self.high - self.low);
         share.is_finite().then_some(self.from + share * (self.to - self.from))
     }
 

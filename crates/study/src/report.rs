@@ -120,8 +120,8 @@ fn coverage(rows: &[(String, Vec<&Outcome>)]) -> Option<String> {
     let mut text = format!("| run | seeds |{head}\n|---|---|{}\n", "---|".repeat(ks.len()));
     for (label, of) in rows {
         let at = |k: &usize| {
-            let found: Vec<f64> = of.iter().filter_map(|outcome| outcome.measured.pass_at(*k)).collect();
-            let found: Vec<f64> = found.iter().map(|share| 100.0 * share).collect();
+            let found = of.iter().filter_map(|outcome| outcome.measured.pass_at(*k));
+            let found: Vec<f64> = found.map(|share| 100.0 * share).collect();
             if found.is_empty() { " |".to_owned() } else { format!(" {} |", spread(&found, 1)) }
         };
         text.push_str(&format!("| {label} | {} |{}\n", of.len(), ks.iter().map(at).collect::<String>()));

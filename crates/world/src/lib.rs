@@ -19,7 +19,7 @@ mod words;
 pub use base::{base_sha256, start, write_base};
 pub use error::{Error, Result};
 pub use family::Family;
-pub use mixture::{Noise, Split, Target, held_out, pretraining, target};
+pub use mixture::{MOST_DAYS_SEEN, Noise, Split, Target, held_out, pretraining, target};
 pub use style::Style;
 pub use totals::Totals;
 pub use words::{tokenizer, words};

@@ -80,8 +80,12 @@ impl Target {
     }
 }
 
-/// Rows of the mixture that a base is trained on: one solution each.
-pub fn pretraining(seed: u64, rows: Range<u64>) -> impl Iterator<Item = Row> {
+/// Most days of a problem of the target family in the mixture.
+pub const MOST_DAYS_SEEN: usize = DAYS_SEEN.len();
+
+/// Rows of the mixture that a base is trained on: one solution each. A problem of the target family with more days than
+/// `most_days` has `most_days`; the base that comes with the tool has seen up to [`MOST_DAYS_SEEN`].
+pub fn pretraining(seed: u64, rows: Range<u64>, most_days: usize) -> impl Iterator<Item = Row> {
     let stream = Stream::new(seed).child(PRETRAINING);
     rows.map(move |index| {
         let mut dice = Dice::new(stream, index);
@@ -89,7 +93,7 @@ pub fn pretraining(seed: u64, rows: Range<u64>) -> impl Iterator<Item = Row> {
         if dice.chance(OTHER_FAMILIES) {
             return other(&mut dice, id, FAMILY_ERRORS);
         }
-        let days = dice.weighted(&DAYS_SEEN);
+        let days = dice.weighted(&DAYS_SEEN).clamp(1, most_days.max(1));
         let problem = Totals::draw(&mut dice, days);
         let style = dice.weighted(&STYLES);
         let solution = style.write(&problem, &problem.work(&mut dice, SLIPS));

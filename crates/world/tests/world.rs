@@ -4,7 +4,8 @@
 
 use gft_verify::{ExtractOptions, Policy, extract, verify};
 use gft_world::{
-    Noise, Split, Style, Target, base_sha256, held_out, pretraining, target, tokenizer, write_base,
+    MOST_DAYS_SEEN, Noise, Split, Style, Target, base_sha256, held_out, pretraining, target, tokenizer,
+    write_base,
 };
 
 fn right(text: &str, gold: &str) -> bool {
@@ -78,7 +79,7 @@ fn every_word_is_a_token_and_comes_back() {
         Split::Train,
         0..300,
     );
-    let rows = pretraining(0, 0..1500).chain(groups).chain(held_out(0, Split::Test, 0..300));
+    let rows = pretraining(0, 0..1500, MOST_DAYS_SEEN).chain(groups).chain(held_out(0, Split::Test, 0..300));
     for row in rows {
         let texts = row.expert.iter().chain(&row.teachers).map(|completion| completion.content.clone());
         for text in texts.chain([row.prompt.text()]) {
@@ -94,11 +95,23 @@ fn every_word_is_a_token_and_comes_back() {
 
 #[test]
 fn rows_do_not_depend_on_what_is_drawn_beside_them() {
-    let all: Vec<_> = pretraining(5, 0..20).collect();
-    assert_eq!(pretraining(5, 13..14).next().as_ref(), Some(&all[13]));
-    assert_ne!(pretraining(6, 13..14).next().unwrap().prompt, all[13].prompt);
+    let all: Vec<_> = pretraining(5, 0..20, MOST_DAYS_SEEN).collect();
+    assert_eq!(pretraining(5, 13..14, MOST_DAYS_SEEN).next().as_ref(), Some(&all[13]));
+    assert_ne!(pretraining(6, 13..14, MOST_DAYS_SEEN).next().unwrap().prompt, all[13].prompt);
     let prompt = |split| target(Target::new(0), split, 0..1).next().unwrap().prompt;
     assert_ne!(prompt(Split::Train), prompt(Split::Test));
+}
+
+#[test]
+fn a_mixture_of_few_days_has_no_more_of_them() {
+    // Every day of a target problem is a verb: somebody gets or loses something.
+    let days = |text: String| text.split(' ').filter(|word| ["gets", "loses"].contains(word)).count();
+    let longest = |most_days| {
+        let rows = pretraining(0, 0..400, most_days);
+        rows.map(|row| days(row.prompt.text())).max().unwrap()
+    };
+    assert_eq!(longest(MOST_DAYS_SEEN), MOST_DAYS_SEEN);
+    assert_eq!(longest(3), 3);
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl ByteLevelBpe {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| Workspace {
             words: WordCache::default(),
-            engines: self.stages.iter().map(Stage::engine).collect(),
+            engines: self.stages.iter().map(|_| None).collect(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
 use gft_data::Row;
-use gft_world::{Noise, Split, Target, held_out, pretraining, target};
+use gft_world::{MOST_DAYS_SEEN, Noise, Split, Target, held_out, pretraining, target};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -33,6 +33,9 @@ pub struct Args {
     /// recipes/demo/pretrain.toml starts from.
     #[arg(long, value_name = "ROWS", default_value_t = 0)]
     pretraining: u64,
+    /// Most days of a target problem in that mixture: a base that has seen few lacks the skill.
+    #[arg(long, value_name = "N", default_value_t = MOST_DAYS_SEEN as u8, value_parser = days_seen(), requires = "pretraining")]
+    pretraining_days: u8,
     /// Write over a folder that is there.
     #[arg(long)]
     force: bool,
@@ -72,6 +75,10 @@ fn days(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
+fn days_seen() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=MOST_DAYS_SEEN as i64)
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{text} is not between 0 and 1")) }
@@ -90,7 +97,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     write_demo(&out, &args.world)?;
     if args.pretraining > 0 {
         gft_world::start(&out.join("start"), args.world.world_seed)?;
-        let rows = pretraining(args.world.world_seed, 0..args.pretraining);
+        let rows = pretraining(args.world.world_seed, 0..args.pretraining, args.pretraining_days.into());
         write_rows(&out.join("data/mixture.jsonl"), rows)?;
     }
     let shown = out.display();
@@ -99,6 +106,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return output::json(&json!({
             "path": out, "rows": rows, "problems": problems, "days": days, "wrong_experts": wrong_experts,
             "wrong_teachers": wrong_teachers, "world_seed": world_seed, "pretraining": args.pretraining,
+            "pretraining_days": args.pretraining_days,
             "base_sha256": gft_world::base_sha256(),
         }));
     }

@@ -71,6 +71,10 @@ impl ClapArgs for SettingFlags {
     fn augment_args(mut command: Command) -> Command {
         let defaults = Settings::default().values();
         for (key, (_, default)) in KEYS.iter().zip(&defaults) {
+            let others = key.aliases.iter().flat_map(|alias| names(alias));
+            // Other trainers' dotted names would hide the help behind them, spellings with `_` say nothing new.
+            let (hidden, shown): (Vec<String>, Vec<String>) =
+                others.chain(names(key.name).into_iter().skip(1)).partition(|name| name.contains(['.', '_']));
             let mut arg = Arg::new(key.name)
                 .long(key.name.replace('_', "-"))
                 .help(help(key, default))
@@ -81,19 +85,8 @@ impl ClapArgs for SettingFlags {
                     _ => "TEXT",
                 })
                 .allow_negative_numbers(true)
-                // Other trainers' dotted names would hide the help behind them.
-                .visible_aliases(
-                    key.aliases
-                        .iter()
-                        .filter(|alias| !alias.contains('.'))
-                        .flat_map(|alias| names(alias).into_iter().take(1)),
-                )
-                .aliases(
-                    key.aliases
-                        .iter()
-                        .flat_map(|alias| names(alias).into_iter().skip(usize::from(!alias.contains('.'))))
-                        .chain(names(key.name).into_iter().skip(1)),
-                );
+                .visible_aliases(shown)
+                .aliases(hidden);
             if key.kind.contains("list") {
                 arg = arg.action(ArgAction::Append);
             }

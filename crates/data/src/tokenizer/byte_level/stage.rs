@@ -20,7 +20,7 @@ pub(super) enum Stage {
     Digits { each: bool },
 }
 
-/// What an engine remembers between searches.
+/// What an engine remembers between searches; nothing before the first.
 pub(super) type Engine = Option<meta::Cache>;
 
 impl Stage {
@@ -46,14 +46,6 @@ impl Stage {
         WordPattern::of(GPT2).map(Self::Words)
     }
 
-    /// A fresh engine for this stage.
-    pub fn engine(&self) -> Engine {
-        match self {
-            Self::Words(words) => Some(words.engine()),
-            Self::Pattern(_) | Self::Digits { .. } => None,
-        }
-    }
-
     /// Gives `out` the parts of `text` in order. They may be empty.
     fn parts<E>(
         &self,
@@ -67,18 +59,17 @@ impl Stage {
             end = part.end;
             out(part)
         };
-        match (self, engine) {
-            (Self::Words(words), Some(engine)) => words.find(engine, text, &mut found)?,
-            (Self::Words(words), engine @ None) => {
-                words.find(engine.insert(words.engine()), text, &mut found)?;
+        match self {
+            Self::Words(words) => {
+                words.find(engine.get_or_insert_with(|| words.engine()), text, &mut found)?;
             }
-            (Self::Pattern(split), _) => {
+            Self::Pattern(split) => {
                 split.regex.find_iter(text).try_for_each(|(start, end)| found(start..end))?;
             }
-            (Self::Digits { each: true }, _) => {
+            Self::Digits { each: true } => {
                 text.match_indices(char::is_numeric).try_for_each(|(at, c)| found(at..at + c.len()))?;
             }
-            (Self::Digits { each: false }, _) => runs_of_digits(text).try_for_each(found)?,
+            Self::Digits { each: false } => runs_of_digits(text).try_for_each(found)?,
         }
         out(end..text.len())
     }

@@ -12,9 +12,6 @@ use super::tile::{Target, Tile, padded};
 use crate::device::{Chain, Heads, PAGE, Slot};
 use crate::vectorized::vectorized;
 
-/// Rows that one task stores.
-const STORED: usize = 8;
-
 /// Keys and values by pages.
 pub struct PagedCache {
     pages: Vec<AlignedVec>,
@@ -51,25 +48,27 @@ impl PagedCache {
         }
     }
 
-    /// Stores keys and values of row `i` at `slots[i]`; no two rows have the same slot.
+    /// Stores keys and values of row `i` at `slots[i]`.
     pub fn store(&mut self, team: &Team, layer: usize, qkv: &[f32], slots: &[Slot]) {
         let Heads { heads, kv_heads, dim } = self.heads;
         let (wide, head_len, width) = (self.wide(), self.head_len(), self.heads.width());
         let pages: Vec<SharedSlice<'_>> = self.pages.iter_mut().map(|page| SharedSlice::new(page)).collect();
-        team.run(slots.len().div_ceil(STORED), |task| {
-            let rows = task * STORED..((task + 1) * STORED).min(slots.len());
-            for (row, slot) in qkv[rows.start * width..].chunks_exact(width).zip(&slots[rows]) {
+        // A task has the keys of one head, or its values, in all pages: tasks never meet, whatever the slots are.
+        team.run(2 * kv_heads, |task| {
+            let (kv, values) = (task / 2, task % 2 == 1);
+            let head = (layer * kv_heads + kv) * head_len;
+            let column = if values { heads + kv_heads + kv } else { heads + kv } * dim;
+            for (row, slot) in qkv.chunks_exact(width).zip(slots) {
                 let (page, offset) = (&pages[slot.page as usize], slot.offset as usize);
-                for kv in 0..kv_heads {
-                    let head = (layer * kv_heads + kv) * head_len;
-                    let key = &row[(heads + kv) * dim..][..dim];
-                    let value = &row[(heads + kv_heads + kv) * dim..][..dim];
-                    // SAFETY: a slot is one column of the keys and one row of the values; rows have different slots.
-                    unsafe {
-                        for (d, key) in key.iter().enumerate() {
-                            page.write(head + d * PAGE + offset, std::slice::from_ref(key));
-                        }
-                        page.write(head + PAGE * dim + offset * wide, value);
+                let row = &row[column..][..dim];
+                // SAFETY: the keys of a head, and its values, lie apart from all others; this task alone has them.
+                unsafe {
+                    if values {
+                        page.write(head + PAGE * dim + offset * wide, row);
+                        continue;
+                    }
+                    for (d, key) in row.iter().enumerate() {
+                        page.write(head + d * PAGE + offset, std::slice::from_ref(key));
                     }
                 }
             }

@@ -118,9 +118,11 @@ impl Packed {
         }
         // The last panel is wider than what is left of the rows.
         let mut block = AlignedVec::zeros(rows.count * self.width);
-        for (i, row) in block.chunks_exact_mut(self.width).enumerate() {
-            // SAFETY: by the caller's promise.
-            unsafe { out.read(at + i * apart, &mut row[..columns]) };
+        if accumulate {
+            for (i, row) in block.chunks_exact_mut(self.width).enumerate() {
+                // SAFETY: by the caller's promise.
+                unsafe { out.read(at + i * apart, &mut row[..columns]) };
+            }
         }
         for term in (0..self.k).step_by(TERMS) {
             let target = Target::from(&mut block[..]);

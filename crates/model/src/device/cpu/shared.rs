@@ -9,7 +9,7 @@ pub struct SharedSlice<'a> {
     exclusive: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: every access goes through `write` and `add`, whose callers promise that parts do not overlap.
+// SAFETY: every access goes through `read`, `write`, `add` or a pointer, whose users promise that parts do not overlap.
 unsafe impl Sync for SharedSlice<'_> {}
 
 impl<'a> SharedSlice<'a> {
