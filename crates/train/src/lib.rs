@@ -7,6 +7,7 @@ mod adapters;
 mod collect;
 pub mod config;
 mod console;
+mod device;
 mod error;
 mod evaluate;
 mod files;
@@ -33,6 +34,7 @@ mod trainer_state;
 mod watch;
 
 pub use console::Console;
+pub use device::cpu;
 pub use error::{ConfigError, Error, Result};
 pub use evaluate::{Evaluated, evaluate};
 pub use memory::peak_bytes;

@@ -79,6 +79,9 @@ pub struct Args {
     /// Compute each layer twice instead of keeping its activations.
     #[arg(long)]
     recompute: bool,
+    /// Round the operands of training's products to bf16 and sum in f32.
+    #[arg(long)]
+    bf16: bool,
     /// Train: LoRA adapters of this rank on all linear layers of a base in bfloat16, instead of all weights.
     #[arg(long, value_name = "RANK")]
     lora: Option<usize>,
@@ -95,14 +98,15 @@ pub struct Args {
 
 /// Runs `gft bench`.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let device = args.device()?;
     let shape = args.preset.shape();
     for what in &args.what {
         let figures = match what {
-            What::Matmul => matmul(&args, &shape),
+            What::Matmul => matmul(&args, &device, &shape),
             What::Memory => vec![memory(&args)],
-            What::Train => vec![train(&args, &shape)?],
-            What::Group => group(&args, &shape)?,
-            What::Decode => vec![decode(&args, &shape)?],
+            What::Train => vec![train(&args, &device, &shape)?],
+            What::Group => group(&args, &device, &shape)?,
+            What::Decode => vec![decode(&args, &device, &shape)?],
             What::GftStep => {
                 let sizes = Sizes {
                     prompts: args.step_prompts,
@@ -111,7 +115,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
                     warmup: args.warmup,
                     runs: args.runs,
                 };
-                gft_step(args.preset, &shape, &sizes)?
+                gft_step(args.preset, &device, &shape, &sizes)?
             }
         };
         for figure in figures {
@@ -121,6 +125,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+impl Args {
+    fn device(&self) -> Result<Cpu, Failure> {
+        if !self.bf16 {
+            return Ok(Cpu::new());
+        }
+        let lacks = "--bf16: this processor has no products of bf16 (AVX512_BF16); leave it out";
+        Cpu::with_bf16_products().ok_or_else(|| Failure::usage(lacks))
+    }
+}
+
 fn buffer(device: &Cpu, len: usize) -> <Cpu as Device>::Buf {
     let mut x = device.alloc(len);
     let values: Vec<f32> = (0..len).map(|i| (i % 97) as f32 * 0.01 - 0.5).collect();
@@ -128,14 +142,13 @@ fn buffer(device: &Cpu, len: usize) -> <Cpu as Device>::Buf {
     x
 }
 
-fn matmul(args: &Args, shape: &Shape) -> Vec<Figure> {
-    let device = Cpu::new();
+fn matmul(args: &Args, device: &Cpu, shape: &Shape) -> Vec<Figure> {
     let tokens = args.batch.unwrap_or(shape.batch) * args.seq.unwrap_or(shape.seq);
     let sizes = [("square", 2048, 2048, 2048), ("gate_up", tokens, 2 * shape.ffn, shape.hidden)];
     let forms = [("nt", false, true), ("nn", false, false), ("tn", true, false)];
     let mut figures = Vec::new();
     for (name, m, n, k) in sizes {
-        let (a, b, mut c) = (buffer(&device, m * k), buffer(&device, k * n), device.zeros(m * n));
+        let (a, b, mut c) = (buffer(device, m * k), buffer(device, k * n), device.zeros(m * n));
         for (form, transpose_a, transpose_b) in forms {
             let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate: false };
             let seconds =
@@ -170,9 +183,9 @@ fn memory(args: &Args) -> Figure {
 }
 
 /// Generation from prompts that differ; arranging the weights is part of it.
-fn decode(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
+fn decode(args: &Args, device: &Cpu, shape: &Shape) -> Result<Figure, Failure> {
     let count = args.decode_batch.unwrap_or(shape.decode_batch);
-    let policy = shape.policy()?;
+    let policy = shape.policy(device.clone())?;
     let request = |i| Request {
         prompt: tokens(args.decode_prompt, shape.vocab, i),
         samples: 1,
@@ -225,13 +238,13 @@ fn step(
     Ok(())
 }
 
-fn train(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
+fn train(args: &Args, device: &Cpu, shape: &Shape) -> Result<Figure, Failure> {
     let (count, seq) = (args.batch.unwrap_or(shape.batch), args.seq.unwrap_or(shape.seq));
     let mut batch = Batch::new();
     for i in 0..count {
         batch.push_sequence(&tokens(seq, shape.vocab, i))?;
     }
-    let seconds = steps(args, shape, &batch)?;
+    let seconds = steps(args, device, shape, &batch)?;
     let recompute = if args.recompute { ".recompute" } else { "" };
     let lora = args.lora.map_or(String::new(), |rank| format!(".lora{rank}"));
     let name = format!("train.{}{recompute}{lora}", args.preset.name());
@@ -243,11 +256,11 @@ fn train(args: &Args, shape: &Shape) -> Result<Figure, Failure> {
     Ok(figure.tokens(batch.len()).flops(flops))
 }
 
-fn steps(args: &Args, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
+fn steps(args: &Args, device: &Cpu, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
     let keep = if args.recompute { Keep::LayerInputs } else { Keep::Activations };
     let mut policy = match args.lora {
-        None => shape.policy()?,
-        Some(rank) => shape.adapted(rank)?,
+        None => shape.policy(device.clone())?,
+        Some(rank) => shape.adapted(device.clone(), rank)?,
     };
     let mut optimizer = AdamW::new(&policy, AdamWConfig::default());
     let mut grads = policy.gradients();
@@ -261,7 +274,7 @@ fn steps(args: &Args, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
 }
 
 /// The same group as a tree and as separate sequences.
-fn group(args: &Args, shape: &Shape) -> Result<Vec<Figure>, Failure> {
+fn group(args: &Args, device: &Cpu, shape: &Shape) -> Result<Vec<Figure>, Failure> {
     let prompt = tokens(args.prompt, shape.vocab, 0);
     let responses: Vec<Vec<u32>> =
         (1..=args.responses).map(|i| tokens(args.response, shape.vocab, i)).collect();
@@ -276,7 +289,7 @@ fn group(args: &Args, shape: &Shape) -> Result<Vec<Figure>, Failure> {
     [("tree", tree), ("separate", separate)]
         .into_iter()
         .map(|(form, batch)| {
-            let seconds = steps(args, shape, &batch)?;
+            let seconds = steps(args, device, shape, &batch)?;
             let name = format!("group.{}.{form} {size}", args.preset.name());
             Ok(Figure::new(name, seconds, args.runs).tokens(batch.len()))
         })

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::{Arg, ArgAction, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
-use gft_model::Cpu;
 use gft_train::config::{KEYS, Key, Resolved, Settings, load};
-use gft_train::{Begin, Console, train};
+use gft_train::{Begin, Console, cpu, train};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -132,10 +131,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(None) => Begin::Resume,
         Some(Some(path)) => Begin::At(path),
     };
+    let device = cpu(&resolved)?;
     let stop = stop_flag()?;
     let mut console = Console::new(std::io::stderr(), args.quiet);
     let wants_to_stop = || stop.load(Ordering::Relaxed);
-    let finished = train(&Cpu::new(), &resolved, &begin, &mut console, &wants_to_stop);
+    let finished = train(&device, &resolved, &begin, &mut console, &wants_to_stop);
     match finished {
         Ok(finished) => {
             console.summary(&finished, args.config.as_deref());

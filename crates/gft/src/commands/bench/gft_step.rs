@@ -40,9 +40,9 @@ pub struct Sizes {
 ///
 /// # Errors
 /// A temporary folder that cannot be written.
-pub fn gft_step(preset: Preset, shape: &Shape, sizes: &Sizes) -> Result<Vec<Figure>, Failure> {
+pub fn gft_step(preset: Preset, device: &Cpu, shape: &Shape, sizes: &Sizes) -> Result<Vec<Figure>, Failure> {
     let dir = tempfile::tempdir().map_err(|error| Failure::Run(format!("temporary folder: {error}")))?;
-    let mut trainer = trainer(dir.path(), shape, sizes)?;
+    let mut trainer = trainer(dir.path(), device.clone(), shape, sizes)?;
     let mut times: [Vec<f64>; 3] = Default::default();
     let (mut drawn, mut computed) = (0, 0);
     for run in 0..sizes.warmup + sizes.runs {
@@ -78,8 +78,8 @@ pub fn gft_step(preset: Preset, shape: &Shape, sizes: &Sizes) -> Result<Vec<Figu
     ])
 }
 
-fn trainer(dir: &Path, shape: &Shape, sizes: &Sizes) -> Result<Trainer<Cpu>, Failure> {
-    let policy = shape.policy()?;
+fn trainer(dir: &Path, device: Cpu, shape: &Shape, sizes: &Sizes) -> Result<Trainer<Cpu>, Failure> {
+    let policy = shape.policy(device)?;
     let tokenizer = tokenizer()?;
     write_tokenizer_folder(dir, &tokenizer, None, 4096)?;
     let data = dir.join("rows.jsonl");

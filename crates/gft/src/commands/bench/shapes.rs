@@ -77,14 +77,14 @@ impl Preset {
 
 impl Shape {
     /// A policy of this shape with random weights.
-    pub fn policy(&self) -> Result<Policy<Cpu>, Failure> {
+    pub fn policy(&self, device: Cpu) -> Result<Policy<Cpu>, Failure> {
         let weights = CpuBuffer::owned(&random_weights(&self.architecture, 0));
-        Ok(Policy::new(Cpu::new(), self.architecture.clone(), weights)?)
+        Ok(Policy::new(device, self.architecture.clone(), weights)?)
     }
 
     /// A policy of this shape with random weights of bfloat16 and fresh adapters on all linear layers.
-    pub fn adapted(&self, rank: usize) -> Result<Policy<Cpu>, Failure> {
-        let base = random_frozen(Cpu::new(), self.architecture.clone(), 0);
+    pub fn adapted(&self, device: Cpu, rank: usize) -> Result<Policy<Cpu>, Failure> {
+        let base = random_frozen(device, self.architecture.clone(), 0);
         let config = LoraConfig { r: rank, alpha: 2.0 * rank as f64, ..LoraConfig::default() };
         let adapter = Adapter::init(base.device(), &self.architecture, config, 0)?;
         Ok(base.with_adapter(adapter)?)
