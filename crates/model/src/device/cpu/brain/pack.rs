@@ -104,7 +104,7 @@ impl Group<'_, '_> {
             for (pair, lines) in block.iter().enumerate().take(count.div_ceil(2)) {
                 // SAFETY: inside of the panel by the caller's promise.
                 unsafe {
-                    _mm512_mask_storeu_epi32(out.add((start / 2 + pair) * width).cast(), self.stored, *lines);
+                    self.store(out.add((start / 2 + pair) * width), *lines);
                 }
             }
         }
@@ -122,7 +122,20 @@ impl Group<'_, '_> {
             unsafe {
                 let words = self.read(at, at + self.operand.apart, self.lines, second);
                 let pairs = _mm512_permutexvar_epi16(order, words);
-                _mm512_mask_storeu_epi32(out.add(start / 2 * width).cast(), self.stored, pairs);
+                self.store(out.add(start / 2 * width), pairs);
+            }
+        }
+    }
+
+    /// Stores the lines of a pair. A store under a mask takes the processor several times as long, so only a part has one.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn store(&self, out: *mut f32, lines: __m512i) {
+        // SAFETY: inside of the panel by the caller's promise.
+        unsafe {
+            if self.stored == !0 {
+                _mm512_storeu_si512(out.cast(), lines);
+            } else {
+                _mm512_mask_storeu_epi32(out.cast(), self.stored, lines);
             }
         }
     }
