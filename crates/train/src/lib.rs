@@ -7,6 +7,7 @@ mod adapters;
 mod collect;
 pub mod config;
 mod console;
+mod disk;
 mod error;
 mod evaluate;
 mod files;
