@@ -75,12 +75,19 @@ pub struct DatasetReport {
 pub struct DropReason {
     /// How many.
     pub count: u64,
-    /// The first one's file.
-    pub path: PathBuf,
-    /// The first one's line or row number, from 1.
-    pub line: u64,
-    /// What was wrong with it.
+    /// What was wrong with the first.
     pub reason: String,
+    /// Where the first ones stand.
+    pub places: Vec<Location>,
+}
+
+/// A row's place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Location {
+    /// The file.
+    pub path: PathBuf,
+    /// Its line or row number, from 1.
+    pub line: u64,
 }
 
 /// Bounds in tokens, `None` for no bound.
@@ -104,6 +111,8 @@ impl Limits {
     }
 }
 
+/// How many rows a report names that were left out for the same reason.
+const PLACES: usize = 5;
 /// How many errors a report lists.
 const LISTED: usize = 10;
 /// Rows that are looked at together: memory does not grow with the file but by a few bytes a row.
@@ -197,11 +206,17 @@ fn drop_reasons(set: &Dataset) -> Vec<DropReason> {
     let mut reasons: Vec<(String, DropReason)> = Vec::new();
     for dropped in set.dropped() {
         let key: String = dropped.reason.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let place = Location { path: dropped.path.clone(), line: dropped.line };
         match reasons.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, reason)) => reason.count += 1,
+            Some((_, reason)) => {
+                reason.count += 1;
+                if reason.places.len() < PLACES {
+                    reason.places.push(place);
+                }
+            }
             None => {
-                let (path, line, reason) = (dropped.path.clone(), dropped.line, dropped.reason.clone());
-                reasons.push((key, DropReason { count: 1, path, line, reason }));
+                let reason = dropped.reason.clone();
+                reasons.push((key, DropReason { count: 1, reason, places: vec![place] }));
             }
         }
     }

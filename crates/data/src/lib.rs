@@ -23,12 +23,12 @@ pub use encode::{
     TurnEnd,
 };
 pub use error::DataError;
-pub use inspect::{Bin, DatasetReport, DropReason, Lengths, Limits, TokenRole, TokenView};
+pub use inspect::{Bin, DatasetReport, DropReason, Lengths, Limits, Location, TokenRole, TokenView};
 pub use order::Order;
 pub use pack::{Cost, GroupShape, MicroBatch, PackPlan, Tree, pack};
 pub use read::{
     BadRows, ColumnMap, Dataset, Dropped, FileSummary, GoldRule, Layout, ReadOptions, SolutionAsExpert,
-    find_gold,
+    Solutions, find_gold,
 };
 pub use row::{Completion, Message, POLICY_COMPLETIONS, Prompt, Row};
 pub use stops::StopStrings;

@@ -36,8 +36,8 @@ pub enum BadRows {
 /// When the reference `solution` is also a demonstration to learn from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SolutionAsExpert {
-    /// When the row brings no expert completions of its own, and most solutions of the file's first rows say more than
-    /// the bare answer. Decided once for a file, and said.
+    /// When the row brings no expert completions of its own and its solution says more than the bare answer. Decided for
+    /// each row, counted and said.
     #[default]
     WhenWorked,
     /// Always, if the row brings no expert completions of its own.
@@ -72,6 +72,15 @@ pub struct Dropped {
     pub reason: String,
 }
 
+/// Rows with a solution and no expert completions of their own, by what becomes of the solution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Solutions {
+    /// It is a demonstration to learn from.
+    pub learned: u64,
+    /// It is a reference alone.
+    pub references: u64,
+}
+
 /// What was found in one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileSummary {
@@ -87,8 +96,8 @@ pub struct FileSummary {
     pub other_columns: Vec<String>,
     /// Whether the user named columns.
     pub mapped: bool,
-    /// Whether solutions are learned as demonstrations, where the rows have some.
-    pub solutions_learned: Option<bool>,
+    /// What becomes of solutions of rows without expert completions of their own.
+    pub solutions: Solutions,
     /// Usable rows.
     pub rows: u64,
 }
@@ -114,6 +123,7 @@ struct Part {
     format: String,
     lines: LineStore,
     converter: Converter,
+    solutions: Solutions,
 }
 
 impl Dataset {
@@ -197,7 +207,7 @@ impl Dataset {
         let (at, part) = (index - self.starts[part], &self.parts[part]);
         let bytes = part.lines.read(at).map_err(DataError::io(&part.path, "read"))?;
         let line = part.lines.number(at);
-        part.converter.row(&part.path, line, &bytes).map(|(row, _)| row).map_err(|message| DataError::Row {
+        part.converter.row(&part.path, line, &bytes).map_err(|message| DataError::Row {
             path: part.path.clone(),
             line,
             message: format!("{message} (the file has changed since it was opened)"),
@@ -236,7 +246,7 @@ impl Dataset {
             let (path, format) = (part.path.display(), &part.format);
             text.push_str(&format!(
                 "{path}: {format}, {}, {} rows\n",
-                part.converter.description(),
+                part.converter.description(part.solutions),
                 rows[1] - rows[0]
             ));
         }
@@ -264,7 +274,9 @@ impl Dataset {
     /// What was found in each file.
     pub fn files(&self) -> Vec<FileSummary> {
         let rows = self.starts.windows(2).map(|bounds| bounds[1] - bounds[0]);
-        let summary = |(part, rows): (&Part, u64)| part.converter.summary(&part.path, &part.format, rows);
+        let summary = |(part, rows): (&Part, u64)| {
+            part.converter.summary(&part.path, &part.format, rows, part.solutions)
+        };
         self.parts.iter().zip(rows).map(summary).collect()
     }
 
@@ -287,6 +299,7 @@ impl Dataset {
             return Err(DataError::file(path, "no rows in this file"));
         }
         let converter = Converter::detect(path, &samples, options)?;
+        let mut solutions = Solutions::default();
         lines.scan(progress, |batch| {
             // Only the counts are kept, so that memory does not grow with the file.
             let judged: Vec<_> =
@@ -295,7 +308,11 @@ impl Dataset {
             for ((line, _), judged) in batch.iter().zip(judged) {
                 good.push(judged.is_ok());
                 match judged {
-                    Ok(counts) => self.count(counts),
+                    Ok(counts) => {
+                        solutions.learned += u64::from(counts.solution_learned == Some(true));
+                        solutions.references += u64::from(counts.solution_learned == Some(false));
+                        self.count(counts);
+                    }
                     Err(reason) if options.bad_rows == BadRows::Error => {
                         let message = format!(
                             "{reason} (bad rows can be dropped and counted with bad_rows = \"drop\")"
@@ -310,7 +327,7 @@ impl Dataset {
             Ok(good)
         })?;
         self.starts.push(self.len() + lines.len());
-        self.parts.push(Part { path: path.to_path_buf(), format, lines, converter });
+        self.parts.push(Part { path: path.to_path_buf(), format, lines, converter, solutions });
         Ok(())
     }
 

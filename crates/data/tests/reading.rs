@@ -144,13 +144,42 @@ fn a_bare_answer_is_no_demonstration() {
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);
     assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
-    // Decided for the file: one short solution among worked ones is learned like them.
-    let short = r#"{"prompt": "p", "solution": "42"}"#;
-    assert_eq!(first(&format!("{short}\n{worked}\n{worked}")).expert.len(), 1);
-    let folder = folder(&[("data.jsonl", &format!("{worked}\n{short}\n{short}"))]);
+    let folder = folder(&[("data.jsonl", r#"{"prompt": "p", "solution": "42"}"#)]);
     let set = open(&folder.path().join("data.jsonl"));
-    assert_eq!(set.row(0).unwrap().expert.len(), 0);
     assert!(set.description().contains("solutions are references and not learned"), "{}", set.description());
+}
+
+/// Among worked solutions a bare one is not learned, and among bare ones a worked one is: neither by a vote of the file's
+/// first rows. Both are counted and said.
+#[test]
+fn whether_a_solution_is_learned_is_decided_for_its_row() {
+    let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
+    let bare = r#"{"prompt": "p", "solution": "42"}"#;
+    let own = r#"{"prompt": "p", "solution": "42", "response": "It is 42."}"#;
+    for (lines, learned) in [
+        (vec![bare, worked, worked], vec![false, true, true]),
+        (vec![worked, bare, bare], vec![true, false, false]),
+        ([[bare; 70].as_slice(), &[worked; 70]].concat(), [[false; 70], [true; 70]].concat()),
+    ] {
+        let folder = folder(&[("data.jsonl", &lines.join("\n"))]);
+        let set = open(&folder.path().join("data.jsonl"));
+        let found: Vec<bool> = set.iter().map(|row| !row.unwrap().expert.is_empty()).collect();
+        assert_eq!(found, learned);
+        let count = learned.iter().filter(|learned| **learned).count() as u64;
+        let solutions = set.files()[0].solutions;
+        assert_eq!((solutions.learned, solutions.references), (count, lines.len() as u64 - count));
+        let said = format!("{count} solutions are learned, {} are bare references", solutions.references);
+        assert!(set.description().contains(&said), "{}", set.description());
+    }
+    // Rows that bring experts of their own have nothing to decide.
+    let options = ReadOptions {
+        columns: ColumnMap { expert: Some("response".into()), ..ColumnMap::default() },
+        ..ReadOptions::default()
+    };
+    let folder = folder(&[("data.jsonl", own)]);
+    let set = Dataset::open(&[folder.path().join("data.jsonl")], &options).unwrap();
+    assert_eq!((set.files()[0].solutions.learned, set.files()[0].solutions.references), (0, 0));
+    assert_eq!(set.row(0).unwrap().expert[0].content, "It is 42.");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gft_model::ModelFolder;
 use gft_model::device::Device;
-use gft_train::config::load;
+use gft_train::config::{list_of_paths, load};
 use gft_train::{Begin, StepEnd, train};
 use serde::Serialize;
 
@@ -74,10 +74,7 @@ pub fn short_run<D: Device + Clone>(
     let mut flags: Vec<(&str, String)> = vec![
         ("method", "sft".into()),
         ("model_name_or_path", run.model.display().to_string()),
-        (
-            "dataset_name",
-            run.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
-        ),
+        ("dataset_name", list_of_paths(run.data)),
         ("output_dir", output.display().to_string()),
         ("max_steps", run.steps.to_string()),
         ("train_batch_size", run.batch.to_string()),

@@ -1,7 +1,7 @@
-//! `--columns`: which column of the user's file is what.
+//! `--columns` and `--bad-rows`: which column of the user's file is what, and what becomes of rows that cannot be read.
 
-use clap::Args;
-use gft_data::{ColumnMap, ReadOptions};
+use clap::{Args, ValueEnum};
+use gft_data::{BadRows, ColumnMap, ReadOptions};
 
 use crate::failure::Failure;
 use crate::rows::InputRow;
@@ -34,7 +34,34 @@ impl ColumnArgs {
     }
 }
 
-/// The same flag for commands that read rows one by one: of all roles only these have a meaning there, and the keys
+/// What becomes of a row that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bad {
+    /// The command stops there.
+    Error,
+    /// It is left out and counted.
+    Drop,
+}
+
+/// The flag for such rows.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct BadRowsArg {
+    /// Rows that cannot be read: an error, as for training, or left out and counted.
+    #[arg(long, value_enum, default_value = "error", value_name = "WHAT")]
+    bad_rows: Bad,
+}
+
+impl BadRowsArg {
+    /// For reading.
+    pub fn what(self) -> BadRows {
+        match self.bad_rows {
+            Bad::Error => BadRows::Error,
+            Bad::Drop => BadRows::Drop,
+        }
+    }
+}
+
+/// `--columns` for commands that read rows one by one: of all roles only these have a meaning there, and the keys
 /// under which they are looked for.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RowColumnArgs {

@@ -11,10 +11,11 @@ mod prompts;
 mod rows;
 mod sampling;
 mod terminal;
+mod unknown;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -75,8 +76,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    let line: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let parsed =
+        Cli::try_parse_from(&line).or_else(|error| match unknown::flags(&error, &Cli::command(), &line) {
+            Some(message) => Err(Failure::usage(message)),
+            None => error.exit(),
+        });
+    match parsed.and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal::report(&failure);

@@ -26,6 +26,14 @@ impl Verbosity {
         }
     }
 
+    /// That rows of a data set were left out because they cannot be read, as was asked for.
+    pub fn dropped(self, data: &gft_data::Dataset) {
+        if let Some(first) = data.dropped().first() {
+            let (count, path, line) = (data.dropped().len(), first.path.display(), first.line);
+            self.note(&format!("{count} rows are left out, the first: {path}:{line}: {}", first.reason));
+        }
+    }
+
     /// Something that the user asked for with `--verbose`.
     pub fn detail(self, text: &str) {
         if self.verbose {

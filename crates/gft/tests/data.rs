@@ -103,6 +103,10 @@ fn data_that_cannot_be_used_is_exit_3_with_the_mend() {
         (vec![&fine, "--model", "/nowhere/at/all"], &["no such folder"]),
         (vec![&twice, "--model", &model, "--chat-template", &template], &["cannot be encoded", "twice:1"]),
         (vec!["/nowhere.jsonl"], &["/nowhere.jsonl"]),
+        (
+            vec!["openai/gsm8k"],
+            &["openai/gsm8k: no such file", "Hugging Face Hub", "hf download openai/gsm8k"],
+        ),
     ] {
         let output = gft(&[&["data", "inspect"][..], &args].concat());
         let message = said(&output);
@@ -114,6 +118,12 @@ fn data_that_cannot_be_used_is_exit_3_with_the_mend() {
         page.contains("1, and 2 left out") && page.contains("bad.jsonl:3: column \"question\" is missing"),
         "{page}"
     );
+    let many: Vec<Value> = (0..9).map(|_| json!({"answer": "x"})).chain([good]).collect();
+    let many = file(root.path(), "many.jsonl", &many);
+    let page = out(&gft_ok(&["data", "inspect", &many, "--bad-rows", "drop"]));
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains("left out 9 x ") && page.contains("many.jsonl:1: column"), "{page}");
+    assert!(page.contains("many.jsonl:2 ") && page.contains("many.jsonl:5 ..."), "{page}");
     let page = out(&gft_ok(&["data", "inspect", &strange, "--columns", "prompt=Problem,solution=Reply"]));
     assert!(page.contains("columns as mapped, with --columns") && page.contains("1 from ####"), "{page}");
 }

@@ -10,7 +10,10 @@ use world::{gft, gft_ok, gsm8k, gsm8k_model, said};
 #[test]
 fn a_small_model_on_groups() {
     let dir = tempfile::tempdir().unwrap();
-    let (model, data) = (gsm8k_model(dir.path()), gsm8k());
+    // A comma in a name is no list.
+    let data = dir.path().join("groups,10.jsonl");
+    std::fs::copy(gsm8k(), &data).unwrap();
+    let model = gsm8k_model(dir.path());
     let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
     let mut args =
         vec!["diagnose", "--model", model, "--data", data, "--gradient-tokens", "12", "--prompts", "3"];

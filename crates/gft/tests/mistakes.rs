@@ -43,10 +43,29 @@ fn mistakes_are_named_with_what_to_do() {
         ("learning_rat = 1e-4", &[], 2, &["`learning_rat`", "did you mean `learning_rate`"]),
         ("[actor_rollout_ref.actor]\nclip_rato = 0.2", &[], 2, &["did you mean", "clip_ratio"]),
         ("learning_rate = \"fast\"", &[], 2, &["`learning_rate`", "\"fast\"", "a number"]),
-        ("max_steps = 1\n\"max_steps\" = 2", &[], 2, &["config.toml", "duplicate"]),
-        ("lr = 1e-4\nlearning_rate = 1e-5", &[], 2, &["`learning_rate`", "twice"]),
-        ("method = \"gtf\"", &[], 2, &["`gtf`", "gft-paper"]),
-        ("method = \"sft\"\ntau = 0.5", &[], 2, &["`tau`", "no effect", "sft"]),
+        ("max_steps = 1\n\"max_steps\" = 2", &[], 2, &["config.toml:2: duplicate key"]),
+        ("lr = 1e-4\nlearning_rate = 1e-5", &[], 2, &["config.toml:2: `learning_rate`", "twice"]),
+        ("method = \"gtf\"", &[], 2, &["config.toml:1: ", "`gtf`", "gft-paper"]),
+        ("method = \"sft\"\ntau = 0.5", &[], 2, &["config.toml:2: `tau`", "no effect", "sft"]),
+        ("method = \"gft\"\nmax_steps = 1", &["--tau", "7"], 2, &["error: tau = 7 is out of range"]),
+        (
+            "max_step = 1\nlearning_rate = \"fast\"\npacking = true",
+            &[],
+            2,
+            &[
+                "config.toml: 3 mistakes",
+                "config.toml:1: ",
+                "`max_steps`",
+                "config.toml:2: ",
+                "config.toml:3: `packing`",
+            ],
+        ),
+        (
+            "[[stages]]\nmethod = \"sft\"\n\n[[stages]]\nmethod = \"sft\"\nnum_generations = 4",
+            &[],
+            2,
+            &["config.toml:6: num_generations = 4"],
+        ),
         ("method = \"sft\"\nnum_generations = 4", &[], 2, &["num_generations = 4", "sft"]),
         ("method = \"grpo\"\nnum_generations = 1", &[], 2, &["a group of one", "raise num_generations"]),
         ("method = \"grpo\"\nnum_teachers = 2", &[], 2, &["num_teachers = 2", "grpo"]),
@@ -84,6 +103,12 @@ fn mistakes_are_named_with_what_to_do() {
         ("method = \"sft\"", &["--data", &no_text], 3, &["empty completion"]),
         ("", &["--data", &broken], 3, &["broken.jsonl:2", "bad_rows"]),
         ("", &["--data", &none], 3, &["none.jsonl"]),
+        (
+            "",
+            &["--data", "openai/gsm8k"],
+            3,
+            &["Hugging Face Hub", "hf download openai/gsm8k --repo-type dataset --local-dir gsm8k"],
+        ),
         ("", &["--eval-data", "/nowhere/test.jsonl"], 3, &["/nowhere/test.jsonl"]),
         ("report_to = \"wandb\"", &[], 2, &["`wandb`", "tensorboard"]),
         ("log_completions = true\ncompletions_steps = 0", &[], 2, &["log_completions", "completions_steps"]),
@@ -121,6 +146,74 @@ fn mistakes_are_named_with_what_to_do() {
         let (code, message) = refuse(&config, "", &flags);
         assert!(code == 2 && message.contains(name), "{code} {message}");
     }
+}
+
+/// What a shell makes of `--data *.jsonl`, and flags of other trainers: all are answered, each for what it is.
+#[test]
+fn command_lines_of_other_trainers_are_answered() {
+    for command in ["train", "plan"] {
+        for (flags, parts) in [
+            (&["--data", "a.jsonl", "b.jsonl"][..], &["b.jsonl: a data file", "--data a.jsonl,b.jsonl"][..]),
+            (&["--data", "a.parquet", "b.parquet", "c.parquet"], &["b.parquet: a data file"]),
+            (&["a.toml", "b.toml"], &["two configuration files, a.toml and b.toml"]),
+            (&["--bf16", "--max-steps", "1"], &["error: --bf16: no flag of gft: ", "save_dtype"]),
+            (
+                &["--use_vllm", "True", "--deepspeed=zero3.json", "--lr", "1e-5", "--learning-rat", "3"],
+                &[
+                    "3 unknown flags",
+                    "--use_vllm: no flag of gft: ",
+                    "--deepspeed: no flag of gft: ",
+                    "--learning-rat: no such flag; did you mean --learning-rate?",
+                ],
+            ),
+        ] {
+            let output = gft(&[[command].as_slice(), flags].concat());
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
+            for part in parts {
+                assert!(said.contains(part), "{flags:?}: `{part}` is not in: {said}");
+            }
+            assert!(!said.contains("tip:") && !said.contains("--lr"), "{said}");
+        }
+    }
+    // Flags that are known keep their meaning.
+    let known = ["--gradient_checkpointing", "--per_device_train_batch_size", "8", "--report_to", "none"];
+    let output = gft(&[["plan"].as_slice(), &known, &["--model", "/nowhere"]].concat());
+    assert!(said(&output).contains("/nowhere: no such folder"), "{}", said(&output));
+    // Another mistake, and a command without settings, are clap's to say.
+    let output = gft(&["diagnose", "--bf16"]);
+    assert!(said(&output).contains("unexpected argument '--bf16'"), "{}", said(&output));
+    let output = gft(&["train", "--seed"]);
+    assert!(said(&output).contains("a value is required for '--seed"), "{}", said(&output));
+}
+
+/// `gft plan` shows what the method and the model decide, and that they do.
+#[test]
+fn the_plan_shows_what_the_method_decides() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let plan = |more: &[&str]| {
+        let output =
+            gft(&[["plan", "--model", &model, "--data", &data, "--output-dir", "run"].as_slice(), more]
+                .concat());
+        assert!(output.status.success(), "{}", said(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        move |name: &str| -> String {
+            let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
+            line.unwrap_or_else(|| panic!("{name}\n{text}")).split_whitespace().collect::<Vec<_>>().join(" ")
+        }
+    };
+    let paper = plan(&["--method", "gft"]);
+    assert_eq!(paper("tau"), "tau 0.7 method gft-paper");
+    assert_eq!(paper("demonstration_rule"), "demonstration_rule \"dcr\" method gft-paper");
+    assert_eq!(paper("epsilon"), "epsilon - not used by gft-paper");
+    assert_eq!(paper("max_length"), "max_length 1024 model");
+    assert_eq!(paper("save_dtype"), "save_dtype \"float32\" model");
+    let given = plan(&["--method", "gft", "--tau", "0.5", "--policy-rule", "ratio-clip"]);
+    assert_eq!(given("tau"), "tau 0.5 flag");
+    assert_eq!(given("epsilon"), "epsilon 0.2 default");
+    assert_eq!(plan(&["--method", "sft"])("policy_rule"), "policy_rule - not used by sft");
 }
 
 /// Files given in parts are all read; where most demonstrations are left out, that stands apart, in the plan too.

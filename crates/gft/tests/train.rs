@@ -181,6 +181,100 @@ fn resume_is_bit_exact() {
     }
 }
 
+/// A finished run goes on with more steps where the learning rate does not depend on how many there are: it is then the run
+/// that it would have been with them, with one end.
+#[test]
+fn a_longer_run_is_the_run_that_was_begun() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let run = |name: &str| root.path().join(name);
+    let args = |name: &str, more: &[&str]| -> Vec<String> {
+        let out = run(name).display().to_string();
+        let args = small(&model, &data, &out, "sft");
+        args.iter().chain(more).map(ToString::to_string).collect()
+    };
+    let call = |args: &[String]| gft(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let ok = |args: &[String]| {
+        let output = call(args);
+        assert!(output.status.success(), "{args:?}\n{}", said(&output));
+        said(&output)
+    };
+    let constant = ["--lr-scheduler-type", "constant"];
+    let steps_of =
+        |n: &'static str, more: &[&'static str]| [constant.as_slice(), &["--max-steps", n], more].concat();
+    ok(&args("straight", &steps_of("6", &[])));
+    ok(&args("longer", &steps_of("3", &[])));
+    let heard = ok(&args("longer", &steps_of("6", &["--resume"])));
+    assert!(heard.contains("max_steps was 3, is 6") && heard.contains("step 6/6"), "{heard}");
+    assert_same_run(&run("straight"), &run("longer"), 6);
+    let ends = |name: &str| {
+        let lines = lines(&run(name).join("metrics.jsonl")).into_iter();
+        lines
+            .filter(|line| line.get("train_runtime").is_some())
+            .map(|line| line["step"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ends("longer"), [6]);
+    // Epochs: 10 rows in batches of 4 end with a batch of 2, and the second epoch begins behind it.
+    let epochs = |n: &'static str, more: &[&'static str]| {
+        [constant.as_slice(), &["--train-batch-size", "4", "--num-train-epochs", n], more].concat()
+    };
+    ok(&args("epochs", &epochs("1", &[])));
+    ok(&args("epochs", &epochs("2", &["--resume"])));
+    let seen: Vec<f64> = steps(&run("epochs")).iter().map(|line| line["epoch"].as_f64().unwrap()).collect();
+    assert_eq!(seen, [0.4, 0.8, 1.0, 1.4, 1.8, 2.0]);
+    // Fewer steps than are made, and a schedule over the length, are refused with the way on.
+    let output = call(&args("longer", &steps_of("2", &["--resume"])));
+    assert!(said(&output).contains("6 steps are made already"), "{}", said(&output));
+    ok(&args("linear", &["--max-steps", "2"]));
+    let output = call(&args("linear", &["--max-steps", "4", "--resume"]));
+    let message = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let folder = format!("--model-name-or-path {}", run("linear").display());
+    for part in ["max_steps was 2, is 4", "lr_scheduler_type = linear", &folder, "another --output-dir"] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert_eq!(steps(&run("linear")).len(), 2);
+    let config = fs::read_to_string(run("linear").join("config.toml")).unwrap();
+    assert!(config.contains("max_steps = 2"), "what is refused changes nothing: {config}");
+}
+
+/// There must be something to resume, unless the user says otherwise.
+#[test]
+fn resume_without_a_checkpoint_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let data = gsm8k().display().to_string();
+    let path = |name: &str| root.path().join(name).display().to_string();
+    let (run, typo, other) = (path("run-one"), path("run-oen"), path("elsewhere"));
+    let call = |out: &str, more: &[&str]| {
+        gft(&[small(&model, &data, out, "sft").as_slice(), &["--max-steps", "1"], more].concat())
+    };
+    assert!(call(&run, &[]).status.success());
+    let checkpoint = format!("{run}/checkpoint-1");
+    for (out, more, parts) in [
+        (&typo, &["--resume"][..], &["no such folder", "did you mean", "run-one?", "--resume auto"][..]),
+        (&other, &["--resume"], &["no such folder, so there is nothing to resume. To begin"]),
+        (&path("model"), &["--resume"], &["no checkpoint in this folder"]),
+        (&run, &["--resume", &other], &["elsewhere: no such folder"]),
+        (&run, &["--resume", &run], &["the folder of a run", &checkpoint]),
+        (&run, &["--resume", &data], &["a file", "a configuration stands before it"]),
+    ] {
+        let output = call(out, more);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {}", said(&output));
+        for part in parts {
+            assert!(said(&output).contains(part), "{more:?}: `{part}` is not in: {}", said(&output));
+        }
+        assert!(!Path::new(&other).exists());
+    }
+    let output = call(&other, &["--resume", "auto"]);
+    assert!(output.status.success() && said(&output).contains("begins at its start"), "{}", said(&output));
+    let output = call(&other, &["--resume", "auto"]);
+    assert!(output.status.success() && !said(&output).contains("begins at its start"), "{}", said(&output));
+    assert!(call(&run, &["--resume", &checkpoint]).status.success());
+}
+
 /// A model that is saved in bfloat16 goes on from its f32 weights, not from the rounded ones.
 #[test]
 fn resume_keeps_the_master_weights_of_a_rounded_model() {

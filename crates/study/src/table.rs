@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gft_train::config::{ConfigFile, Resolved, Values, flag_values, resolve};
+use gft_train::config::{ConfigFile, Resolved, Section, Values, flag_values, resolve};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -94,10 +94,10 @@ impl Job {
     pub fn resolve(&self, place: &[(String, String)]) -> Result<Resolved> {
         let settings = place.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let run = flag_values(settings.chain(pairs(&self.settings)))?;
-        let stages = self.stages.iter().map(|stage| flag_values(pairs(stage)));
-        let stages = stages.collect::<std::result::Result<Vec<Values>, _>>()?;
+        let stages = self.stages.iter().map(|stage| flag_values(pairs(stage)).map(Section::from));
+        let stages = stages.collect::<std::result::Result<Vec<Section>, _>>()?;
         // As a file, so that a stage's settings go over the run's.
-        let file = ConfigFile { path: PathBuf::from(&self.study), run, stages };
+        let file = ConfigFile { path: PathBuf::from(&self.study), run: run.into(), stages };
         Ok(Resolved { path: None, ..resolve(Some(&file), &Values::new())? })
     }
 }

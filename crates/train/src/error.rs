@@ -1,6 +1,26 @@
 //! Why a run cannot start, go on or be saved: each with the place, the value and what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Something that is wrong in a line of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Faults as `file:line: what`, as compilers write them; several below a count.
+fn in_lines(path: &Path, faults: &[Fault]) -> String {
+    let path = path.display();
+    match faults {
+        [Fault { line, message }] => format!("{path}:{line}: {message}"),
+        several => several.iter().fold(format!("{path}: {} mistakes", several.len()), |text, fault| {
+            format!("{text}\n  {path}:{}: {}", fault.line, fault.message)
+        }),
+    }
+}
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -13,13 +33,23 @@ pub enum ConfigError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("{}: {message}", path.display())]
-    Syntax {
+    /// What is wrong in the file, all of it.
+    #[error("{}", in_lines(path, faults))]
+    Faults {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        message: String,
+        /// At least one, by line.
+        faults: Vec<Fault>,
+    },
+    /// Something that is wrong with a setting of the file, found when settings were held against each other.
+    #[error("{}:{line}: {error}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The line of the setting, from 1.
+        line: usize,
+        /// What is wrong.
+        error: Box<ConfigError>,
     },
     /// A name that is not known.
     #[error("unknown setting `{name}`{}", nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_else(|| "; `gft plan` lists all settings".into()))]
@@ -39,17 +69,21 @@ pub enum ConfigError {
         /// The type in words.
         expected: &'static str,
     },
-    /// A setting is given by two of its names with different values.
-    #[error("{}: `{key}` is given twice, the second time as `{alias}`: {values}", path.display())]
-    Twice {
-        /// The file.
-        path: PathBuf,
+    /// Another trainer's name for something that is no setting here.
+    #[error("`{name}` is no setting of gft: {instead}")]
+    Foreign {
+        /// What was given.
+        name: String,
+        /// What there is instead.
+        instead: &'static str,
+    },
+    /// A setting of the whole run in a stage.
+    #[error(
+        "`{key}` is set in a stage, but belongs to the run as a whole: move it above the first [[stages]]"
+    )]
+    BelongsToTheRun {
         /// The setting.
         key: &'static str,
-        /// The other name.
-        alias: String,
-        /// Both values.
-        values: String,
     },
     /// Values that contradict each other or the method.
     #[error("{0}")]

@@ -19,16 +19,18 @@ pub struct MetricsFile {
 
 impl MetricsFile {
     /// Opens the file of a run that has completed `step` steps: lines of later steps, which a resumed run writes
-    /// again, and a line that was cut, are removed.
+    /// again, and a line that was cut, are removed, and where it goes on beyond its end (`ended` is false) the line of
+    /// that.
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn open(run: &Path, step: u64) -> Result<Self> {
+    pub fn open(run: &Path, step: u64, ended: bool) -> Result<Self> {
         let path = run.join("metrics.jsonl");
         if let Ok(text) = fs::read_to_string(&path) {
             let keep = |line: &&str| {
-                let value: Option<Value> = serde_json::from_str(line).ok();
-                value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
+                let value: Value = serde_json::from_str(line).unwrap_or_default();
+                let made = value.get("step").and_then(Value::as_u64).is_some_and(|at| at <= step);
+                made && (ended || value.get("train_runtime").is_none())
             };
             let kept: Vec<&str> = text.lines().filter(keep).collect();
             if kept.len() != text.lines().count() || !(text.is_empty() || text.ends_with('\n')) {

@@ -8,6 +8,7 @@ mod collect;
 pub mod config;
 mod console;
 mod device;
+mod disk;
 mod error;
 mod evaluate;
 mod files;

@@ -12,6 +12,7 @@ use crate::config::{ReportTo, report_to};
 use crate::error::{Error, Result};
 use crate::files::{MetricsFile, write_completions};
 use crate::report::StepReport;
+use crate::resume::Resumed;
 
 /// Where a run's numbers go.
 pub(crate) struct Log {
@@ -20,13 +21,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the files of a run that has completed `step` steps (`None`: a new run). What they hold of later steps, which
-    /// are made again, is removed.
+    /// Opens the files of a run that goes on (`None`: a new run). What they hold of later steps, which are made again, is
+    /// removed, and of a run that is extended its end.
     ///
     /// # Errors
     /// Files that cannot be read or written; a name in `report_to` that is not known.
-    pub fn open(run: &Path, step: Option<u64>, settings: &Settings, config: &str) -> Result<Self> {
-        let metrics = MetricsFile::open(run, step.unwrap_or(0))?;
+    pub fn open(run: &Path, resumed: Option<&Resumed>, settings: &Settings, config: &str) -> Result<Self> {
+        let step = resumed.map(|resumed| resumed.state.step);
+        let ended = resumed.is_none_or(|resumed| resumed.extended.is_none());
+        let metrics = MetricsFile::open(run, step.unwrap_or(0), ended)?;
         cut_after(run, step.unwrap_or(0))?;
         let events = match report_to(settings)? {
             ReportTo::Nothing => None,

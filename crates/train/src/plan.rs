@@ -6,13 +6,15 @@ use std::path::Path;
 use gft_model::folder::ModelFolder;
 use gft_model::layout::Layout;
 use gft_model::{Adapter, Cpu};
+use gft_objective::Method;
 use gft_report::{bytes, grouped};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::adapters;
-use crate::config::{KEYS, Resolved, Settings};
-use crate::error::{Error, Result};
+use crate::config::{KEYS, Key, Resolved, Settings, Stage, decided};
+use crate::disk::{Disk, Way};
+use crate::error::{ConfigError, Error, Result};
 use crate::memory::memory_of;
 use crate::setup::{self, StagePlan};
 
@@ -58,23 +60,19 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
     let folder = ModelFolder::open(setup::model_dir(first)?)?;
     let arch = folder.architecture();
     let parameters = Layout::new(arch).len as u64;
-    let trained = trained(first, &folder)?;
+    let trained = trained(first, &folder).map_err(|error| resolved.locate(0, error))?;
     let mut stages = Vec::new();
     let mut memory: Vec<(String, u64)> = Vec::new();
-    for stage in &resolved.stages {
+    for (index, stage) in resolved.stages.iter().enumerate() {
         let settings = &stage.settings;
-        let encoder = setup::encoder(folder.tokenizer_dir(), settings, arch)?;
-        let planned = StagePlan::new(settings, encoder, progress)?;
-        planned.rewards()?;
+        let located = |error| resolved.locate(index, error);
+        let encoder = setup::encoder(folder.tokenizer_dir(), settings, arch).map_err(located)?;
+        let planned = StagePlan::new(settings, encoder, progress).map_err(located)?;
+        planned.rewards().map_err(located)?;
         let parts = memory_of(&planned, &folder)?;
         if parts.iter().map(|(_, bytes)| bytes).sum::<u64>() > memory.iter().map(|(_, bytes)| bytes).sum() {
             memory = parts;
         }
-        let value = |(name, value): (&'static str, Value)| {
-            let key = KEYS.iter().find(|key| key.name == name);
-            let origin = stage.origins.get(name).map(ToString::to_string).unwrap_or_default();
-            (key.map_or("", |key| key.group), name, value, origin)
-        };
         let survey = planned.rows.survey();
         let mut data: Vec<String> = planned.rows.dataset().description().lines().map(str::to_owned).collect();
         data.push(planned.rows.encoder().description());
@@ -93,7 +91,7 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
         data.extend(survey.notes().iter().map(|note| format!("note: {note}")));
         let updates = planned.steps * (planned.updates_per_batch * settings.num_iterations) as u64;
         stages.push(PlannedStage {
-            settings: settings.values().into_iter().map(value).collect(),
+            settings: shown(stage, &planned.method, &folder)?,
             method: planned.method.to_string(),
             batch: survey.batch(
                 planned.prompts_per_step,
@@ -106,8 +104,10 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
         });
     }
     let steps = stages.iter().map(|stage| stage.steps.0).sum();
+    let disk = Disk::of(first, &folder).map_err(|error| resolved.locate(0, error))?;
+    let way = Way { done: 0, steps, stages: stages.len() as u64 - 1, checkpoints: 0 };
     Ok(Plan {
-        disk: disk_bytes(first, &folder)?,
+        disk: (disk.checkpoint, disk.needed(first, way)),
         seconds: first.output_dir.as_ref().and_then(|dir| seconds(Path::new(dir), steps)),
         stages,
         parameters,
@@ -116,32 +116,52 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
     })
 }
 
+/// Every setting as it is shown: absent ones with what the method or the model decides in their place.
+fn shown(
+    stage: &Stage,
+    method: &Method,
+    folder: &ModelFolder,
+) -> Result<Vec<(&'static str, &'static str, Value, String)>> {
+    let preset = Method::named(&stage.settings.method);
+    let preset = preset.map_err(|error| ConfigError::Contradiction(error.to_string()))?;
+    let (of_preset, of_method) = (decided(&preset), decided(method));
+    let dtype = match adapters::of_run(&stage.settings, folder)? {
+        Some(_) => gft_model::Dtype::F32,
+        None => folder.weights_dtype()?,
+    };
+    let of_model = |key: &str| match key {
+        "max_length" => Some(Value::from(folder.architecture().max_positions)),
+        "save_dtype" => Some(Value::from(dtype.config_name())),
+        _ => None,
+    };
+    let line = |(key, (name, value)): (&Key, (&'static str, Value))| {
+        let origin = stage.origins.get(name).map(ToString::to_string).unwrap_or_default();
+        let (value, origin) = match (value, of_method.get(name), of_model(name)) {
+            (Value::Null, Some(value), _) if of_preset.get(name) == Some(value) => {
+                (value.clone(), format!("method {}", method.name))
+            }
+            // Of a rule or penalty that other settings ask for.
+            (Value::Null, Some(value), _) => (value.clone(), origin),
+            (Value::Null, None, Some(value)) => (value, "model".to_owned()),
+            (Value::Null, None, None) if key.group == METHODS => {
+                (Value::Null, format!("not used by {}", method.name))
+            }
+            (value, ..) => (value, origin),
+        };
+        (key.group, name, value, origin)
+    };
+    Ok(KEYS.iter().zip(stage.settings.values()).map(line).collect())
+}
+
+/// The heading of settings that a method decides where they are absent.
+const METHODS: &str = "Objective (absent: the method's)";
+
 /// Parameters that a run trains.
-fn trained(settings: &Settings, folder: &ModelFolder) -> Result<u64> {
+pub(crate) fn trained(settings: &Settings, folder: &ModelFolder) -> Result<u64> {
     Ok(match adapters::of_run(settings, folder)? {
         Some(config) => Adapter::<Cpu>::len_of(folder.architecture(), &config)?,
         None => Layout::new(folder.architecture()).len,
     } as u64)
-}
-
-/// Bytes on disk: of one checkpoint, and of all that a run keeps at once.
-pub(crate) fn disk_bytes(settings: &Settings, folder: &ModelFolder) -> Result<(u64, u64)> {
-    let adapters = adapters::of_run(settings, folder)?;
-    let parameters = trained(settings, folder)?;
-    let dtype = match settings.save_dtype.as_deref().map(str::parse::<gft_model::Dtype>) {
-        Some(Ok(dtype)) => dtype,
-        Some(Err(error)) => {
-            return Err(crate::error::ConfigError::Contradiction(format!("save_dtype: {error}")).into());
-        }
-        None if adapters.is_some() => gft_model::Dtype::F32,
-        None => folder.weights_dtype()?,
-    };
-    let model = dtype.bytes() as u64 * parameters;
-    let masters = if dtype == gft_model::Dtype::F32 { 0 } else { 4 * parameters };
-    let checkpoint = model + 8 * parameters + masters;
-    // One more than is kept: the oldest is removed after the newest is complete.
-    let kept = settings.save_total_limit.max(1) as u64 + 1;
-    Ok((checkpoint, kept * checkpoint + model))
 }
 
 /// Steps times the median step time of an earlier run in this folder.

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use gft_checkpoint::{Checkpoints, RetentionPolicy, require_free};
+use gft_checkpoint::{Checkpoints, RetentionPolicy};
 use gft_model::device::Device;
 use gft_model::folder::ModelFolder;
 
 use crate::config::{Resolved, Settings};
+use crate::disk::Disk;
 use crate::error::{ConfigError, Error, Result};
 use crate::log::Log;
-use crate::plan::disk_bytes;
 use crate::resume::{Begin, find_checkpoint, resume_state};
 use crate::setup;
 use crate::stages::Run;
@@ -37,23 +37,28 @@ pub fn train<D: Device + Clone>(
     let checkpoints = Checkpoints::new(&output_dir, policy);
     let from = find_checkpoint(&checkpoints, begin, &mut |text| watch.note(text))?;
     let folder = ModelFolder::open(&model_dir)?;
-    let state = from.as_deref().map(|path| resume_state(path, resolved)).transpose()?;
+    let resumed = from.as_deref().map(|path| resume_state(path, &output_dir, resolved)).transpose()?;
+    // Before the folder is taken, for what the configuration contradicts.
+    Disk::of(settings, &folder).map_err(|error| resolved.locate(0, error))?;
     // From here on the folder is this run's own: one process at a time writes into it.
     checkpoints.lock()?;
     checkpoints.clean()?;
-    if let (Begin::At(_), Some(state)) = (begin, &state) {
-        for path in checkpoints.set_aside_after(state.step)? {
+    if let (Begin::At(_), Some(resumed)) = (begin, &resumed) {
+        for path in checkpoints.set_aside_after(resumed.state.step)? {
             watch.note(&format!("a later checkpoint was set aside as {}", path.display()));
         }
     }
-    require_free(&output_dir, disk_bytes(settings, &folder)?.1)?;
     let toml = resolved.to_toml();
     let config = output_dir.join("config.toml");
     fs::write(&config, &toml).map_err(Error::io(&config, "write"))?;
-    let log = Log::open(&output_dir, state.as_ref().map(|state| state.step), settings, &toml)?;
-    if let (Begin::Resume, None) = (begin, &from) {
+    let log = Log::open(&output_dir, resumed.as_ref(), settings, &toml)?;
+    if let Some(extended) = resumed.as_ref().and_then(|resumed| resumed.extended.as_ref()) {
+        watch.note(extended);
+    }
+    if let (Begin::Auto, None) = (begin, &from) {
         watch.note("no checkpoint to resume from: the run begins at its start");
     }
+    let state = resumed.map(|resumed| resumed.state);
     Run::new(resolved, output_dir, folder, checkpoints, log, watch, stop).stages(
         device,
         from.as_deref(),

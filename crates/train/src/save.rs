@@ -8,15 +8,27 @@ use gft_model::device::Device;
 use gft_model::folder::SaveOptions;
 
 use crate::config::Settings;
+use crate::disk::{Disk, Way};
 use crate::error::{ConfigError, Error, Result};
 use crate::optimizer_file;
-use crate::plan::disk_bytes;
 use crate::stages::{Progress, Run};
 use crate::state::{OrderState, RunState, VERSION, write_json};
 use crate::trainer::Trainer;
 use crate::trainer_state::trainer_state;
 
 impl<D: Device + Clone> Run<'_, D> {
+    /// Whether there is room for what the run still writes.
+    pub fn require_disk(&self, settings: &Settings, progress: &Progress) -> Result<()> {
+        let way = Way {
+            done: progress.step,
+            steps: self.lengths.iter().sum(),
+            stages: (self.lengths.len() - progress.stage - 1) as u64,
+            checkpoints: self.checkpoints.list()?.len() as u64,
+        };
+        let needed = Disk::of(settings, &self.folder)?.needed(settings, way);
+        Ok(require_free(&self.output_dir, needed)?)
+    }
+
     /// Saves a checkpoint of this step, unless there is one.
     pub fn save(
         &mut self,
@@ -31,7 +43,7 @@ impl<D: Device + Clone> Run<'_, D> {
         let trainer_state = self.trainer_state(settings, trainer, progress)?;
         let options = self.save_options()?;
         let masters = self.folder.saved_dtype(&trainer.policy, &options)? != gft_model::Dtype::F32;
-        require_free(&self.output_dir, disk_bytes(settings, &self.folder)?.0)?;
+        require_free(&self.output_dir, Disk::of(settings, &self.folder)?.checkpoint)?;
         let saved = self.checkpoints.save(progress.step, |dir| -> Result<()> {
             self.write_model(trainer, dir, &options)?;
             optimizer_file::write(dir, &trainer.policy, &trainer.optimizer, masters)?;

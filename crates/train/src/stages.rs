@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use gft_checkpoint::Checkpoints;
@@ -92,8 +91,15 @@ impl<'a, D: Device + Clone> Run<'a, D> {
             let settings = &resolved.stages[progress.stage].settings;
             let plan = self.plan(progress.stage)?;
             self.lengths[progress.stage] = plan.steps;
+            self.require_disk(settings, &progress)?;
             let parts = memory_of(&plan, &self.folder)?;
             let (mut trainer, eval) = self.prepare(device, plan, &progress, policy.take(), resume.take())?;
+            if let Some(total) = trainer.total_rows {
+                // A run that ended within a batch and is made longer goes on behind that batch's last row.
+                let rows = total.saturating_sub(trainer.position);
+                self.lengths[progress.stage] =
+                    progress.stage_step + rows.div_ceil(trainer.prompts_per_step as u64);
+            }
             // Stages count their steps from 0, but draw from streams of their own.
             trainer.seed = Stream::new(settings.seed).child(progress.stage as u64).bits(0);
             self.watch.stage(&StageInfo {
@@ -119,9 +125,11 @@ impl<'a, D: Device + Clone> Run<'a, D> {
     /// A stage with its data.
     fn plan(&mut self, stage: usize) -> Result<StagePlan> {
         let settings = &self.resolved.stages[stage].settings;
-        let encoder = setup::encoder(self.folder.tokenizer_dir(), settings, self.folder.architecture())?;
+        let located = |error| self.resolved.locate(stage, error);
+        let encoder = setup::encoder(self.folder.tokenizer_dir(), settings, self.folder.architecture());
+        let encoder = encoder.map_err(located)?;
         let watch = &mut self.watch;
-        StagePlan::new(settings, Arc::clone(&encoder), &mut |done, total| watch.reading(done, total))
+        StagePlan::new(settings, encoder, &mut |done, total| watch.reading(done, total)).map_err(located)
     }
 
     /// Reads the data of the stages after `stage` and lets go of it: what is wrong with them is said before hours are

@@ -97,9 +97,15 @@ fn drops_are_counted_by_reason() {
     let options = ReadOptions { bad_rows: crate::BadRows::Drop, ..ReadOptions::default() };
     let report =
         DatasetReport::new(&Dataset::open(&[path], &options).unwrap(), None, None, &mut |_, _| ()).unwrap();
-    let reasons: Vec<(u64, u64, &str)> =
-        report.drop_reasons.iter().map(|r| (r.count, r.line, r.reason.split(':').next().unwrap())).collect();
-    assert_eq!(reasons, [(2, 2, "no JSON"), (1, 4, "a blank line")]);
+    let reasons: Vec<(u64, Vec<u64>, &str)> = report
+        .drop_reasons
+        .iter()
+        .map(|r| {
+            let lines = r.places.iter().map(|at| at.line).collect();
+            (r.count, lines, r.reason.split(':').next().unwrap())
+        })
+        .collect();
+    assert_eq!(reasons, [(2, vec![2, 3], "no JSON"), (1, vec![4], "a blank line")]);
 }
 
 #[test]

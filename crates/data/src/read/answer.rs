@@ -90,6 +90,15 @@ fn inside_braces(text: &str) -> Option<&str> {
     None
 }
 
+/// Whether a solution says more than its answer and the marks around that.
+pub(super) fn says_more(solution: &str, gold: Option<&str>) -> bool {
+    let bare = |text: &str| -> String {
+        let text = text.replace("\\boxed", "").replace("####", "");
+        text.chars().filter(|c| !c.is_whitespace() && !"${}".contains(*c)).collect()
+    };
+    gold.is_none_or(|gold| bare(solution) != bare(gold))
+}
+
 /// `text` without GSM8K's calculator annotations `<<48/2=24>>`.
 pub(super) fn strip_calculator(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -125,6 +134,15 @@ mod tests {
         assert_eq!(gold("  42 ").as_deref(), Some("42"));
         assert_eq!(gold("We see that the number of apples is forty-two, which is the claim."), None);
         assert_eq!(gold(""), None);
+    }
+
+    #[test]
+    fn a_solution_says_more_than_its_answer_or_not() {
+        for (solution, gold) in [("#### 42", "42"), (r"$\boxed{42}$", "42"), (r"\frac12", r"\frac{1}{2}")] {
+            assert!(!says_more(solution, Some(gold)), "{solution}");
+        }
+        assert!(says_more("6 times 7\n#### 42", Some("42")));
+        assert!(says_more("a proof", None));
     }
 
     #[test]

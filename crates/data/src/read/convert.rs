@@ -1,9 +1,10 @@
 //! A JSON object as a [`Row`], by the layout of its columns.
 
-use super::answer::{GoldRule, find_gold, strip_calculator};
+use super::answer::{GoldRule, find_gold, says_more, strip_calculator};
 use super::columns::ColumnMap;
 use super::layout::{Layout, at};
-use super::{FileSummary, ReadOptions, SolutionAsExpert};
+use super::lines::checksum;
+use super::{FileSummary, ReadOptions, SolutionAsExpert, Solutions};
 use crate::{Completion, DataError, Message, Prompt, Result, Row};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -13,16 +14,11 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     pub gold: Option<GoldRule>,
+    /// Whether the solution is learned; `None` where there is none, or the row says itself what its experts are.
+    pub solution_learned: Option<bool>,
     pub experts: u64,
     pub teachers: u64,
     pub checksum: u64,
-}
-
-/// FNV-1a in 64 bits: the same on every machine and in every version.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 type Converted<T> = std::result::Result<T, String>;
@@ -35,8 +31,7 @@ pub(super) struct Converter {
     /// Columns of the first rows that no role uses; they go to reward functions.
     others: Vec<String>,
     mapped: bool,
-    /// Whether solutions are demonstrations.
-    demonstrations: bool,
+    solution_as_expert: SolutionAsExpert,
     strip_calculator: bool,
 }
 
@@ -82,14 +77,14 @@ impl Converter {
                 others.push(name.clone());
             }
         }
-        let strip_calculator = options.strip_calculator;
-        let mut found = Self { layout, columns, others, mapped, demonstrations: true, strip_calculator };
-        found.demonstrations = match options.solution_as_expert {
-            SolutionAsExpert::Always => true,
-            SolutionAsExpert::Never => false,
-            SolutionAsExpert::WhenWorked => found.mostly_worked(path, samples),
-        };
-        Ok(found)
+        Ok(Self {
+            layout,
+            columns,
+            others,
+            mapped,
+            solution_as_expert: options.solution_as_expert,
+            strip_calculator: options.strip_calculator,
+        })
     }
 
     /// Whether a column has the rows' ids.
@@ -98,7 +93,7 @@ impl Converter {
     }
 
     /// What was found in a file of `rows` usable rows.
-    pub fn summary(&self, path: &Path, format: &str, rows: u64) -> FileSummary {
+    pub fn summary(&self, path: &Path, format: &str, rows: u64, solutions: Solutions) -> FileSummary {
         FileSummary {
             path: path.to_path_buf(),
             format: format.into(),
@@ -106,12 +101,12 @@ impl Converter {
             columns: self.columns.named().into_iter().map(|(role, name)| (role, name.to_string())).collect(),
             other_columns: self.others.clone(),
             mapped: self.mapped,
-            solutions_learned: self.columns.solution.is_some().then_some(self.demonstrations),
+            solutions,
             rows,
         }
     }
 
-    pub fn description(&self) -> String {
+    pub fn description(&self, solutions: Solutions) -> String {
         let map: Vec<String> =
             self.columns.named().iter().map(|(role, name)| format!("{role}={name}")).collect();
         let mapped = if self.mapped { " with a column map" } else { "" };
@@ -124,22 +119,27 @@ impl Converter {
         } else {
             format!(", other columns {}", self.others.join(" "))
         };
-        let solutions = match (&self.columns.solution, self.demonstrations) {
-            (Some(_), false) => ", solutions are references and not learned",
-            _ => "",
+        let solutions = match solutions {
+            Solutions { references: 0, .. } => String::new(),
+            Solutions { learned: 0, .. } => ", solutions are references and not learned".into(),
+            Solutions { learned, references } => {
+                format!(", {learned} solutions are learned, {references} are bare references and are not")
+            }
         };
         format!("{}{mapped} [{}]{presented}{others}{solutions}", self.layout, map.join(", "))
     }
 
     /// Whether a line is a usable row.
     pub fn judge(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<Counts> {
-        let (row, gold) = self.row(path, line, bytes)?;
-        let (experts, teachers) = (row.expert.len() as u64, row.teachers.len() as u64);
-        Ok(Counts { gold, experts, teachers, checksum: checksum(bytes) })
+        self.read(path, line, bytes).map(|(_, counts)| counts)
     }
 
-    /// The row of one line, and where its gold answer was found.
-    pub fn row(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<(Row, Option<GoldRule>)> {
+    /// The row of one line.
+    pub fn row(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<Row> {
+        self.read(path, line, bytes).map(|(row, _)| row)
+    }
+
+    fn read(&self, path: &Path, line: u64, bytes: &[u8]) -> Converted<(Row, Counts)> {
         if bytes.trim_ascii().is_empty() {
             return Err("a blank line".into());
         }
@@ -159,8 +159,18 @@ impl Converter {
         };
         // An empty list of experts says that there are none.
         let stated = self.columns.expert.as_deref().is_some_and(|name| at(&object, name).is_some());
-        if expert.is_empty() && !stated && self.demonstrations {
-            expert = solutions.into_iter().filter(|s| !s.trim().is_empty()).map(Completion::text).collect();
+        let mut solution_learned = None;
+        if expert.is_empty() && !stated && solution.is_some() {
+            let learned = |text: &String| {
+                let learned = match self.solution_as_expert {
+                    SolutionAsExpert::Always => true,
+                    SolutionAsExpert::Never => false,
+                    SolutionAsExpert::WhenWorked => says_more(text, gold.as_deref()),
+                };
+                learned && !text.trim().is_empty()
+            };
+            expert = solutions.into_iter().filter(learned).map(Completion::text).collect();
+            solution_learned = Some(!expert.is_empty());
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
         let id = match id {
@@ -171,7 +181,14 @@ impl Converter {
         for (_, name) in self.columns.named() {
             object.shift_remove(name);
         }
-        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object }, rule))
+        let counts = Counts {
+            gold: rule,
+            solution_learned,
+            experts: expert.len() as u64,
+            teachers: teachers.len() as u64,
+            checksum: checksum(bytes),
+        };
+        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object }, counts))
     }
 
     /// The prompt, and the completion if the row is a whole conversation.
@@ -282,21 +299,6 @@ impl Converter {
         }
         completion.content = self.clean(&completion.content);
         Ok(completion)
-    }
-
-    /// Whether at least half of the solutions say more than the answer.
-    fn mostly_worked(&self, path: &Path, samples: &[Vec<u8>]) -> bool {
-        let rows: Vec<Row> = samples.iter().filter_map(|s| Some(self.row(path, 1, s).ok()?.0)).collect();
-        let bare = |text: &str| -> String {
-            let text = text.replace("\\boxed", "").replace("####", "");
-            text.chars().filter(|c| !c.is_whitespace() && !"${}".contains(*c)).collect()
-        };
-        let worked = |row: &&Row| match (&row.solution, &row.gold) {
-            (Some(solution), Some(gold)) => bare(solution) != bare(gold),
-            (solution, _) => solution.is_some(),
-        };
-        let with_solution = rows.iter().filter(|row| row.solution.is_some()).count();
-        2 * rows.iter().filter(worked).count() >= with_solution
     }
 
     fn clean(&self, text: &str) -> String {

@@ -22,6 +22,9 @@ const DESCRIPTIONS: [&str; 4] =
 /// A path that does not exist, a folder without data files, or one without the split asked for.
 pub(super) fn files(path: &Path, split: Option<&str>) -> Result<Files> {
     if !path.is_dir() {
+        if let Some(message) = hub_name(path) {
+            return Err(DataError::file(path, message));
+        }
         return Ok(Files { read: vec![path.to_path_buf()], left_out: Vec::new() });
     }
     let mut all = data_files(path)?;
@@ -47,6 +50,26 @@ pub(super) fn files(path: &Path, split: Option<&str>) -> Result<Files> {
         ));
     }
     Ok(Files { read, left_out })
+}
+
+/// What to do about a name of a data set on a hub; `None` for what may be a path: something is there, or its folder is,
+/// or it ends as a data file does.
+fn hub_name(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let (owner, name) = text.split_once('/')?;
+    let valid = |part: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(known)
+    };
+    let file = path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known));
+    if !valid(owner) || !valid(name) || file || path.exists() || Path::new(owner).exists() {
+        return None;
+    }
+    Some(format!(
+        "no such file or folder. It looks like a data set on the Hugging Face Hub; rows are read from local files and \
+         nothing is downloaded: fetch it first (hf download {text} --repo-type dataset --local-dir {name}) and give the \
+         folder in {name} that its Parquet files lie in, or one of them"
+    ))
 }
 
 fn data_files(folder: &Path) -> Result<Vec<PathBuf>> {

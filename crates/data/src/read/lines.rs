@@ -55,6 +55,13 @@ const BATCH_BYTES: usize = 32 << 20;
 /// A line with its number, from 1.
 pub(super) type Line = (u64, Vec<u8>);
 
+/// FNV-1a in 64 bits: the same on every machine and in every version.
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
 impl LineStore {
     pub fn new(path: &Path, source: Source) -> Self {
         Self { path: path.to_path_buf(), source: Mutex::new(source), spans: Vec::new() }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use gft_study::{Heard, Measured, Probe, ProbeOptions, train};
-use gft_train::config::load;
+use gft_train::config::{list_of_paths, load};
 use serde::Serialize;
 use serde_json::json;
 
@@ -113,7 +113,7 @@ fn fine_tune(args: &Args, recipe: &str, wrong_experts: bool) -> Result<(PathBuf,
     }
     let rows = args.dir.join("data").join(if wrong_experts { "train-wrong.jsonl" } else { "train.jsonl" });
     let mut settings = vec![
-        ("dataset_name".to_owned(), rows.display().to_string()),
+        ("dataset_name".to_owned(), list_of_paths(&[rows])),
         ("output_dir".to_owned(), folder.display().to_string()),
         ("seed".to_owned(), args.seed.to_string()),
     ];

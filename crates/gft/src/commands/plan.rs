@@ -1,19 +1,17 @@
 //! `gft plan`: what a run would do, without doing it.
 
-use std::path::PathBuf;
-
 use clap::Args as ClapArgs;
 use gft_report::Progress;
 use gft_train::plan;
 
-use super::train::{SettingFlags, check_model};
+use super::train::{ConfigArg, SettingFlags, check_model};
 use crate::failure::Failure;
 
 /// Arguments of `gft plan`.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// Configuration file (TOML); flags win over it.
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
     /// As one JSON object.
     #[arg(long)]
     json: bool,
@@ -22,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let resolved = args.settings.resolve(args.config.as_ref())?;
+    let resolved = args.settings.resolve(args.config.file()?)?;
     check_model(&resolved)?;
     let mut reading = Progress::new("reading rows", false);
     let plan = plan(&resolved, &mut |done, total| reading.count(done, total))?;

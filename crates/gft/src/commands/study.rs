@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
 use gft_report::Progress;
+use gft_train::config::list_of_paths;
 
 /// Arguments of `gft study`.
 #[derive(ClapArgs)]
@@ -117,14 +118,14 @@ fn one(table: &Table, job: &Job, probe: &Probe, quiet: bool) -> gft_study::Resul
     let path = |path: PathBuf| path.display().to_string();
     let mut place: Vec<(String, String)> = vec![
         ("model_name_or_path".into(), path(table.base.clone())),
-        ("dataset_name".into(), path(table.data.join(&job.rows))),
+        ("dataset_name".into(), list_of_paths(&[table.data.join(&job.rows)])),
         ("output_dir".into(), path(room.path().join("run"))),
         ("completions_steps".into(), "0".into()),
         ("save_steps".into(), "0".into()),
         ("seed".into(), job.seed.to_string()),
     ];
     if job.settings.contains_key("eval_steps") {
-        place.push(("eval_dataset".into(), path(table.data.join(&table.problems))));
+        place.push(("eval_dataset".into(), list_of_paths(&[table.data.join(&table.problems)])));
     }
     let mut progress = Progress::new("training", quiet);
     let mut step = |at: Heard| {

@@ -15,10 +15,17 @@ use crate::model_path;
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// Configuration file (TOML); flags win over it.
-    config: Option<PathBuf>,
-    /// Continue the run in the output folder from its last checkpoint, or from the given one.
-    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, alias = "resume-from-checkpoint")]
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Continue the run in the output folder from its last checkpoint, or from the given one; `auto`: from its last
+    /// checkpoint if there is one, else from the start. A run whose learning rate does not hang on its length
+    /// (lr_scheduler_type constant) may be given more max_steps or num_train_epochs.
+    #[arg(
+        long,
+        value_name = "CHECKPOINT|auto",
+        num_args = 0..=1,
+        aliases = ["resume-from-checkpoint", "resume_from_checkpoint"]
+    )]
     resume: Option<Option<PathBuf>>,
     /// Say only the banner, notes and errors.
     #[arg(long, short)]
@@ -26,6 +33,57 @@ pub struct Args {
     #[command(flatten)]
     settings: SettingFlags,
 }
+
+/// The configuration file as an argument.
+#[derive(ClapArgs)]
+pub struct ConfigArg {
+    /// Configuration file (TOML); flags win over it.
+    config: Option<PathBuf>,
+    /// What stands behind it by mistake, to be answered for what it is.
+    #[arg(hide = true)]
+    more: Vec<PathBuf>,
+}
+
+impl ConfigArg {
+    /// The file, if one is given.
+    ///
+    /// # Errors
+    /// Several files, or one that is a data file: what a shell makes of `--data *.jsonl`.
+    pub fn file(&self) -> Result<Option<&PathBuf>, Failure> {
+        let files: Vec<&PathBuf> = self.config.iter().chain(&self.more).collect();
+        let data = |path: &&&PathBuf| {
+            let name = path.to_string_lossy().to_lowercase();
+            DATA.iter().any(|end| name.ends_with(end))
+        };
+        if let Some(path) = files.iter().find(data) {
+            return Err(Failure::usage(format!(
+                "{}: a data file where the configuration (TOML) stands; several data files are given with commas, \
+                 --data a.jsonl,b.jsonl, by the flag again, --data a.jsonl --data b.jsonl, or as their folder",
+                path.display()
+            )));
+        }
+        if let Some(folder) = files.iter().find(|path| path.join("config.toml").is_file()) {
+            return Err(Failure::usage(format!(
+                "{}: a run's folder where the configuration (TOML) stands; its own is {}",
+                folder.display(),
+                folder.join("config.toml").display()
+            )));
+        }
+        match files.as_slice() {
+            [] => Ok(None),
+            [file] => Ok(Some(file)),
+            [first, second, ..] => Err(Failure::usage(format!(
+                "two configuration files, {} and {}: a run has one; stages after each other are [[stages]] in it",
+                first.display(),
+                second.display()
+            ))),
+        }
+    }
+}
+
+/// How names of data files end.
+const DATA: [&str; 10] =
+    [".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".csv", ".gz", ".zst", ".zstd", ".arrow"];
 
 /// Every setting as a flag, from the table of settings.
 pub struct SettingFlags(Vec<(String, String)>);
@@ -50,7 +108,11 @@ fn names(name: &str) -> Vec<String> {
 /// A setting's line of help, with its default where it has one.
 fn help(key: &Key, default: &Value) -> String {
     let text = key.help.trim();
-    let list = if key.kind.contains("list") { " Several: with commas, or the flag again." } else { "" };
+    let list = if key.kind.contains("list") {
+        " Several: with commas (\\, is one of a name), or the flag again."
+    } else {
+        ""
+    };
     match default {
         Value::Null => format!("{text}{list}"),
         Value::Array(items) if items.is_empty() => format!("{text}{list}"),
@@ -122,14 +184,18 @@ impl FromArgMatches for SettingFlags {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let resolved = args.settings.resolve(args.config.as_ref())?;
+    let config = args.config.file()?;
+    let resolved = args.settings.resolve(config)?;
     if args.resume.is_none() {
         check_model(&resolved)?;
     }
-    let begin = match args.resume {
+    let begin = match &args.resume {
         None => Begin::Fresh,
         Some(None) => Begin::Resume,
-        Some(Some(path)) => Begin::At(path),
+        Some(Some(word)) if word == Path::new("auto") => Begin::Auto,
+        // As transformers' trainer takes it.
+        Some(Some(word)) if word == Path::new("True") || word == Path::new("true") => Begin::Resume,
+        Some(Some(path)) => Begin::At(path.clone()),
     };
     let device = cpu(&resolved)?;
     let stop = stop_flag()?;
@@ -138,17 +204,31 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let finished = train(&device, &resolved, &begin, &mut console, &wants_to_stop);
     match finished {
         Ok(finished) => {
-            console.summary(&finished, args.config.as_deref());
+            console.summary(&finished, config.map(PathBuf::as_path));
             println!("{}", finished.model.display());
             Ok(())
         }
         Err(gft_train::Error::Interrupted) => {
-            let command = std::env::args().filter(|arg| !arg.starts_with("--resume")).collect::<Vec<_>>();
+            let command = without_resume(std::env::args());
             eprintln!("interrupted; the state is saved. Continue with: {} --resume", command.join(" "));
             Err(Failure::Interrupted)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A command line without `--resume` and what it was given.
+fn without_resume(line: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = line.peekable();
+    while let Some(word) = words.next() {
+        if !word.starts_with("--resume") {
+            kept.push(word);
+        } else if !word.contains('=') {
+            words.next_if(|value| !value.starts_with('-'));
+        }
+    }
+    kept
 }
 
 /// Says what lies where the model should, as every command that takes a model does. A model that is missing from the
@@ -176,6 +256,15 @@ mod tests {
         let expected =
             [pair("max_steps", "-1"), pair("shuffle_dataset", "false"), pair("eval_on_start", "true")];
         assert_eq!(flags, expected);
+    }
+
+    #[test]
+    fn the_command_that_continues_has_no_old_checkpoint() {
+        let line = |text: &str| without_resume(text.split(' ').map(str::to_owned)).join(" ");
+        assert_eq!(line("gft train --resume auto --lr 1"), "gft train --lr 1");
+        assert_eq!(line("gft train c.toml --resume"), "gft train c.toml");
+        assert_eq!(line("gft train --resume --lr 1"), "gft train --lr 1");
+        assert_eq!(line("gft train --resume=run/checkpoint-1 c.toml"), "gft train c.toml");
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn a_dead_server_a_wrong_key_and_a_server_of_nonsense_end_the_build() {
     let output =
         bench.build("out.jsonl", &["--teacher", "m", "--url", &dead, "--tries", "1", "--give-up-after", "3"]);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    assert!(said(&output).contains("3 prompts in a row"), "{}", said(&output));
+    let place = format!("3 prompts in a row brought nothing from {dead}/chat/completions");
+    assert!(said(&output).contains(&place), "{}", said(&output));
     let closed = openai::server(|_, _| Reply::Say(401, "", "bad key".into()));
     let url = format!("{}/v1", closed.url);
     let output = bench.build("out.jsonl", &["--teacher", "m", "--url", &url]);
@@ -80,6 +81,7 @@ fn a_dead_server_a_wrong_key_and_a_server_of_nonsense_end_the_build() {
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
     assert!(said(&output).contains("no group is complete: 2 rows without all answers"), "{}", said(&output));
     assert!(said(&output).contains("without a list `choices`"), "{}", said(&output));
+    assert!(said(&output).contains(&format!("{url}/chat/completions: ")), "{}", said(&output));
     assert!(!bench.path("out.jsonl").exists());
     assert_eq!(golds().len(), 20);
 }

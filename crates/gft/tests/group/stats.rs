@@ -50,6 +50,24 @@ fn sources_signal_and_rejected_experts() {
 }
 
 #[test]
+fn columns_and_bad_rows_as_for_other_readers() {
+    let bench = Bench::new();
+    let path = bench.path("groups.jsonl").display().to_string();
+    let renamed = GROUPS.replace("\"teacher_completions\"", "\"drafts\"");
+    std::fs::write(&path, format!("{renamed}{{\"prompt\"\n")).unwrap();
+    let output = gft(&["group", "stats", &path]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("groups.jsonl:3"), "{}", said(&output));
+    let flags = ["--bad-rows", "drop", "--columns", "teachers=drafts", "--json"];
+    let output = gft_ok(&[["group", "stats", &path].as_slice(), &flags].concat());
+    assert!(said(&output).contains("1 rows are left out, the first: "), "{}", said(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["groups"], &found["sources"][1]["completions"]), (&json!(2), &json!(3)));
+    let output = gft(&["group", "stats", &path, "--bad-rows", "drop", "--columns", "teachers=draft"]);
+    assert!(said(&output).contains("did you mean \"drafts\"?"), "{}", said(&output));
+}
+
+#[test]
 fn real_groups_in_tokens() {
     let bench = Bench::new();
     let model = gsm8k_model(bench.root.path()).display().to_string();

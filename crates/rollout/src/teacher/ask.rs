@@ -189,13 +189,13 @@ impl<F: Fn(u64) -> Result<Option<Question>, TeacherError> + Sync> Shared<'_, F> 
     fn consider(&self, trouble: Trouble) -> Result<(), TeacherError> {
         let settings = self.endpoint.settings();
         let (teacher, why) = (settings.model.clone(), trouble.why);
+        let url = self.endpoint.url().to_owned();
         if let Kind::Refused(401 | 403 | 404 | 405) = trouble.kind {
-            let url = self.endpoint.url().to_owned();
             return Err(TeacherError::Refused { teacher, url, why });
         }
         let failed = self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         if failed >= settings.give_up_after {
-            Err(TeacherError::Gone { teacher, failed, why })
+            Err(TeacherError::Gone { teacher, url, failed, why })
         } else {
             Ok(())
         }

@@ -69,12 +69,14 @@ pub enum TeacherError {
     },
     /// So many prompts in a row failed that the server is taken to be gone.
     #[error(
-        "teacher {teacher}: {failed} prompts in a row brought nothing, the last: {why}; what was answered is kept, \
-         the same command goes on from there"
+        "teacher {teacher}: {failed} prompts in a row brought nothing from {url}, the last: {why}; what was answered is \
+         kept, the same command goes on from there"
     )]
     Gone {
         /// The teacher.
         teacher: String,
+        /// The address.
+        url: String,
         /// Prompts without success.
         failed: usize,
         /// The last trouble.

@@ -7,10 +7,10 @@ use gft_objective::Method;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::file::{ConfigFile, Values};
+use super::file::{ConfigFile, Section, Values};
 use super::presets::preset;
 use super::settings::{RUN_KEYS, Settings};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Stage {
     pub settings: Settings,
     /// Where each value comes from.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// The line of the file that each value from it stands in.
+    pub lines: BTreeMap<&'static str, usize>,
 }
 
 /// A run with all its settings.
@@ -62,17 +64,15 @@ pub struct Resolved {
 /// # Errors
 /// Values of the wrong type, an unknown method, a stage that sets what belongs to the run.
 pub fn resolve(file: Option<&ConfigFile>, flags: &Values) -> Result<Resolved, ConfigError> {
-    let nothing = Values::new();
+    let nothing = Section::default();
     let run = file.map_or(&nothing, |file| &file.run);
     let stages = match file {
         Some(file) if !file.stages.is_empty() => file.stages.iter().collect(),
         _ => vec![&nothing],
     };
     for stage in &stages {
-        if let Some(key) = stage.keys().find(|key| RUN_KEYS.contains(key)) {
-            return Err(ConfigError::Contradiction(format!(
-                "`{key}` is set in a stage, but belongs to the run as a whole: move it above the first [[stages]]"
-            )));
+        if let Some(&key) = stage.values.keys().find(|key| RUN_KEYS.contains(key)) {
+            return Err(ConfigError::BelongsToTheRun { key });
         }
     }
     let several = stages.len() > 1;
@@ -81,13 +81,43 @@ pub fn resolve(file: Option<&ConfigFile>, flags: &Values) -> Result<Resolved, Co
             "`--method` is given, but the file has several stages, each with its own".into(),
         ));
     }
+    let path = file.map(|file| file.path.as_path());
     let stages: Result<Vec<Stage>, ConfigError> =
-        stages.into_iter().map(|stage| resolve_stage(run, stage, flags)).collect();
-    Ok(Resolved { path: file.map(|file| file.path.clone()), stages: stages? })
+        stages.into_iter().map(|stage| resolve_stage(path, run, stage, flags)).collect();
+    Ok(Resolved { path: path.map(Path::to_path_buf), stages: stages? })
 }
 
-fn resolve_stage(run: &Values, stage: &Values, flags: &Values) -> Result<Stage, ConfigError> {
-    let layers = [(run, Origin::File), (stage, Origin::Stage), (flags, Origin::Flag)];
+fn resolve_stage(
+    path: Option<&Path>,
+    run: &Section,
+    stage: &Section,
+    flags: &Values,
+) -> Result<Stage, ConfigError> {
+    let mut lines = run.lines.clone();
+    lines.extend(&stage.lines);
+    lines.retain(|key, _| !flags.contains_key(key));
+    let lines = &lines;
+    settle(run, stage, flags, lines).map_err(|error| in_file(path, lines, error))
+}
+
+/// The error with the file and line of the setting that it is about: the first that its message names among those
+/// that the file sets.
+fn in_file(path: Option<&Path>, lines: &BTreeMap<&'static str, usize>, error: ConfigError) -> ConfigError {
+    let (Some(path), ConfigError::Contradiction(message)) = (path, &error) else { return error };
+    let mut words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    match words.find_map(|word| lines.get(word)) {
+        Some(&line) => ConfigError::InFile { path: path.to_path_buf(), line, error: Box::new(error) },
+        None => error,
+    }
+}
+
+fn settle(
+    run: &Section,
+    stage: &Section,
+    flags: &Values,
+    lines: &BTreeMap<&'static str, usize>,
+) -> Result<Stage, ConfigError> {
+    let layers = [(&run.values, Origin::File), (&stage.values, Origin::Stage), (flags, Origin::Flag)];
     let named = layers.iter().rev().find_map(|(values, _)| values.get("method"));
     let name = match named {
         Some(Value::String(name)) => name.clone(),
@@ -113,7 +143,7 @@ fn resolve_stage(run: &Values, stage: &Values, flags: &Values) -> Result<Stage, 
     let settings = Settings::from_values(|key| values.get(key).map(|(value, _)| value.clone()))?;
     let origin = |key: &str| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
     let origins = super::settings::KEYS.iter().map(|key| (key.name, origin(key.name))).collect();
-    let mut stage = Stage { settings, origins };
+    let mut stage = Stage { settings, origins, lines: lines.clone() };
     stage.batch()?;
     Ok(stage)
 }
@@ -193,6 +223,14 @@ pub(crate) fn decides(key: &str) -> bool {
 }
 
 impl Resolved {
+    /// An error of the stage at `index` with the file and line of the setting that it is about, where the file sets it.
+    pub(crate) fn locate(&self, index: usize, error: Error) -> Error {
+        match (error, self.stages.get(index)) {
+            (Error::Config(error), Some(stage)) => in_file(self.path.as_deref(), &stage.lines, error).into(),
+            (error, _) => error,
+        }
+    }
+
     /// The settings of all stages as JSON, for the run's state.
     pub fn to_json(&self) -> Value {
         let stage = |stage: &Stage| {

@@ -32,6 +32,7 @@ macro_rules! settings {
                 aliases: &[$($alias),*],
                 kind: <$type as Setting>::KIND,
                 parse: <$type as Setting>::parse,
+                reads: |value| <$type as Setting>::read(value).is_some(),
             },)+)+
         ];
 

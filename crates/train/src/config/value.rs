@@ -1,5 +1,7 @@
 //! The types that a setting can have, from a file, from a flag, and back.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 /// One setting, for help, files and flags.
@@ -17,6 +19,14 @@ pub struct Key {
     pub kind: &'static str,
     /// Reads a flag's text; `None` when it is not of this type.
     pub parse: fn(&str) -> Option<Value>,
+    /// Whether a value of a file is of this type.
+    pub reads: fn(&Value) -> bool,
+}
+
+/// Paths as the text of a flag that takes a list: with commas between them, and a backslash before their own.
+pub fn list_of_paths<P: AsRef<Path>>(paths: &[P]) -> String {
+    let path = |path: &P| path.as_ref().display().to_string().replace(',', r"\,");
+    paths.iter().map(path).collect::<Vec<_>>().join(",")
 }
 
 /// A type of setting.
@@ -102,8 +112,26 @@ impl Setting for Vec<String> {
         Value::from(self.clone())
     }
 
+    /// Parts between commas; `\,` is a comma of a part, as in a file's name.
     fn parse(text: &str) -> Option<Value> {
-        Some(Value::from(text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>()))
+        let mut parts = vec![String::new()];
+        let mut rest = text;
+        while let Some(at) = rest.find(',') {
+            let (before, after) = (&rest[..at], &rest[at + 1..]);
+            if let Some(part) = parts.last_mut() {
+                part.push_str(before.strip_suffix('\\').unwrap_or(before));
+                if before.ends_with('\\') {
+                    part.push(',');
+                } else {
+                    parts.push(String::new());
+                }
+            }
+            rest = after;
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push_str(rest);
+        }
+        Some(Value::from(parts.iter().map(|part| part.trim()).collect::<Vec<_>>()))
     }
 }
 
@@ -137,5 +165,20 @@ impl<T: Setting> Setting for Option<T> {
 
     fn parse(text: &str) -> Option<Value> {
         T::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_of_a_name_is_written_with_a_backslash() {
+        let parse = |text| <Vec<String> as Setting>::parse(text).unwrap();
+        assert_eq!(parse("a, b,c"), serde_json::json!(["a", "b", "c"]));
+        assert_eq!(parse(r"rows\,1.jsonl,b"), serde_json::json!(["rows,1.jsonl", "b"]));
+        assert_eq!(parse(r"a\,\,b"), serde_json::json!(["a,,b"]));
+        assert_eq!(parse(""), serde_json::json!([""]));
+        assert_eq!(parse(&list_of_paths(&["a,b", "c"])), serde_json::json!(["a,b", "c"]));
     }
 }

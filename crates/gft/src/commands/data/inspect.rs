@@ -15,20 +15,11 @@ use serde_json::Value;
 
 use super::examples::{Example, examples};
 use super::{page, paint};
-use crate::columns::ColumnArgs;
+use crate::columns::{BadRowsArg, ColumnArgs};
 use crate::failure::Failure;
 use crate::prompts::{Present, TemplateArgs};
 use crate::terminal::Verbosity;
 use crate::{model_path, output, terminal};
-
-/// What becomes of a row that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Bad {
-    /// Training stops there.
-    Error,
-    /// It is left out and counted.
-    Drop,
-}
 
 /// How completions become text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,9 +46,8 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     columns: ColumnArgs,
-    /// Rows that cannot be read: an error, as for training, or left out.
-    #[arg(long, value_enum, default_value = "error", value_name = "WHAT")]
-    bad_rows: Bad,
+    #[command(flatten)]
+    bad_rows: BadRowsArg,
     /// Remove GSM8K's calculator annotations from solutions.
     #[arg(long)]
     strip_calculator: bool,
@@ -171,7 +161,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         output::write(&page::report(&report));
         output::write(&paint::examples(&examples, encoder.is_some(), colour));
     }
-    match unusable(&report, args.bad_rows) {
+    match unusable(&report, args.bad_rows.what()) {
         Some(why) => Err(Failure::data(why)),
         None => Ok(()),
     }
@@ -192,15 +182,15 @@ fn encoder(folder: &Path, args: &Args) -> Result<Encoder, Failure> {
 }
 
 /// Why training could not use the data, and what to do; `None` if it can.
-fn unusable(report: &DatasetReport, bad_rows: Bad) -> Option<String> {
-    if let (Bad::Error, Some(first)) = (bad_rows, report.drop_reasons.first()) {
+fn unusable(report: &DatasetReport, bad_rows: BadRows) -> Option<String> {
+    if let (BadRows::Error, Some(first)) = (bad_rows, report.drop_reasons.first()) {
+        let at = first.places.first().map(|at| format!("{}:{}: ", at.path.display(), at.line));
         return Some(format!(
-            "{} of {} rows cannot be used, the first of the most frequent kind, {}:{}: {}. Mend them, or leave them out \
-             with --bad-rows drop (gft train: the same)",
+            "{} of {} rows cannot be used, the first of the most frequent kind, {}{}. Mend them, or leave them out with \
+             --bad-rows drop (gft train: the same)",
             report.dropped,
             report.rows + report.dropped,
-            first.path.display(),
-            first.line,
+            at.unwrap_or_default(),
             first.reason
         ));
     }

@@ -50,8 +50,17 @@ fn of_file(file: &FileSummary) -> String {
     if !file.other_columns.is_empty() {
         text.push_str(&line("  for rewards", &file.other_columns.join(" ")));
     }
-    if file.solutions_learned == Some(false) {
-        text.push_str(&line("  solutions", "references only, mostly bare answers: they are not learned"));
+    let solutions = file.solutions;
+    if solutions.references > 0 {
+        let said = match solutions.learned {
+            0 => "references only, bare answers: they are not learned".to_owned(),
+            learned => format!(
+                "{} learned as demonstrations; {} bare answers, references only",
+                grouped(learned),
+                grouped(solutions.references)
+            ),
+        };
+        text.push_str(&line("  solutions", &said));
     }
     text
 }
@@ -60,8 +69,21 @@ fn rows(report: &DatasetReport) -> String {
     let rows = report.rows;
     let mut text = line("rows", &format!("{}, and {} left out", grouped(rows), grouped(report.dropped)));
     for reason in report.drop_reasons.iter().take(5) {
-        let at = format!("{} x {}:{}: {}", reason.count, reason.path.display(), reason.line, reason.reason);
-        text.push_str(&line("  left out", &at));
+        let mut places = reason.places.iter().map(|at| format!("{}:{}", at.path.display(), at.line));
+        let first = places.next().unwrap_or_default();
+        let said = format!("{} x {first}: {}", grouped(reason.count), reason.reason);
+        text.push_str(&line("  left out", &said));
+        let also: Vec<String> = places.collect();
+        if !also.is_empty() {
+            let more = if reason.count > 1 + also.len() as u64 { " ..." } else { "" };
+            text.push_str(&line("    also", &format!("{}{more}", also.join(" "))));
+        }
+    }
+    if report.drop_reasons.len() > 5 {
+        text.push_str(&line(
+            "  left out",
+            &format!("{} more reasons: --json", report.drop_reasons.len() - 5),
+        ));
     }
     let rules: Vec<String> =
         report.gold.iter().map(|(rule, n)| format!("{} from {rule}", grouped(*n))).collect();

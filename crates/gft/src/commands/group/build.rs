@@ -16,9 +16,10 @@ use gft_rollout::teacher::{
 use rayon::prelude::*;
 
 use super::fill::Filling;
-use super::panel::{Asking, Voice};
+use super::panel::{Asking, Means, Voice};
 use super::spec::{self, Spec};
 use super::summary::{Plan, Source, Summary};
+use crate::columns::{BadRowsArg, ColumnArgs};
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
@@ -42,6 +43,10 @@ pub struct Args {
     /// Data files or folders.
     #[arg(required = true, value_name = "DATA")]
     data: Vec<PathBuf>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
+    bad_rows: BadRowsArg,
     /// A teacher: a model's name at an endpoint, or a model folder, with options; may be given several times.
     #[arg(long, value_name = "NAME|DIR[,...]", required_unless_present = "policy")]
     teacher: Vec<Spec>,
@@ -105,8 +110,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
             args.output.display()
         )));
     }
-    let data = Dataset::open(&args.data, &ReadOptions::default())?;
+    let read = ReadOptions { bad_rows: args.bad_rows.what(), ..args.columns.read_options() };
+    let data = Dataset::open(&args.data, &read)?;
     args.verbosity.detail(&data.description());
+    args.verbosity.dropped(&data);
     let voices = voices(&args)?;
     for voice in &voices {
         args.verbosity.detail(&voice.description());
@@ -225,7 +232,11 @@ impl Build<'_> {
     ) -> Result<(), Failure> {
         for failed in &tally.failures {
             let index = census.lacking.get(failed.index as usize).copied().unwrap_or(failed.index);
-            summary.fail(&self.data.row(index)?.id, &voice.who.name, &failed.why);
+            let why = match &voice.means {
+                Means::Endpoint(endpoint) => format!("{}: {}", endpoint.url(), failed.why),
+                Means::Folder(..) => failed.why.clone(),
+            };
+            summary.fail(&self.data.row(index)?.id, &voice.who.name, &why);
         }
         Ok(())
     }

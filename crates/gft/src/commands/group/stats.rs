@@ -9,6 +9,7 @@ use gft_eval::groups::{GroupStats, Kind, Signal, SourceStats};
 use gft_report::{COLUMNS, Progress, sample_table};
 use serde::Serialize;
 
+use crate::columns::{BadRowsArg, ColumnArgs};
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output, prompts};
@@ -24,6 +25,10 @@ pub struct Args {
     /// Files of groups, or any data files with completions.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
+    bad_rows: BadRowsArg,
     /// Count lengths in tokens of this model folder's tokenizer instead of characters.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -50,8 +55,10 @@ struct Out<'a> {
 /// Runs `gft group stats`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     interrupt::install()?;
-    let data = Dataset::open(&args.files, &ReadOptions::default())?;
+    let read = ReadOptions { bad_rows: args.bad_rows.what(), ..args.columns.read_options() };
+    let data = Dataset::open(&args.files, &read)?;
     args.verbosity.detail(&data.description());
+    args.verbosity.dropped(&data);
     let mut grader = Grader::default();
     grader.verifier.extract.last_number = args.last_number;
     let tokenizer = args.model.as_deref().map(prompts::tokenizer).transpose()?;
