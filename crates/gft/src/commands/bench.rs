@@ -220,7 +220,7 @@ fn step(
         logprobs: vec![-1.0 / n; stats.logprobs.len()],
         ..Seeds::default()
     })?;
-    let scale = clip_scale(gradient_norm(policy, grads), 1.0);
+    let scale = clip_scale(gradient_norm(policy, grads)?, 1.0);
     optimizer.update(policy, grads, 1e-4, scale)?;
     Ok(())
 }
