@@ -2,10 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,20 @@ constexpr unsigned LANES = 32;
 // The most that every card from sm_80 on grants a block (sm_86 and sm_120 have 99 KiB).
 constexpr unsigned MOST_SHARED = 101376;
 constexpr unsigned MOST_THREADS = 1024;
+// Room for the static arrays of all kernels together.
+constexpr std::size_t STATIC_SHARED = 16 << 10;
+// Bytes past a launch's dynamic shared memory that are looked at for writes.
+constexpr std::size_t GUARD = 1024;
+
+// The next `bytes` of static shared memory.
+inline std::size_t static_shared_place(std::size_t bytes) {
+    static std::atomic<std::size_t> used{0};
+    const std::size_t place = used.fetch_add((bytes + 15) / 16 * 16);
+    if (place + bytes > STATIC_SHARED) {
+        std::abort();
+    }
+    return place;
+}
 
 struct Dim {
     unsigned x, y, z;
@@ -30,9 +45,14 @@ struct Thread {
     Fiber fiber;
     State state = State::Done;
     Dim index{};
+    Dim block{};
     unsigned id = 0;
     unsigned exchanges = 0;
 };
+
+// The thread that runs on this host thread. Kernels ask for it at every step, so that it must cost no call: a pointer
+// without a constructor at a fixed place.
+inline thread_local Thread *now __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // A launch's shape and its work.
 struct Launch {
@@ -55,8 +75,7 @@ class Block {
         for (unsigned z = 0; z < launch.grid.z; ++z) {
             for (unsigned y = 0; y < launch.grid.y; ++y) {
                 for (unsigned x = 0; x < launch.grid.x; ++x) {
-                    index = Dim{x, y, z};
-                    std::string problem = run_block(threads);
+                    std::string problem = run_block(threads, Dim{x, y, z});
                     if (!problem.empty()) {
                         return problem + " in block " + std::to_string(x) + ", " + std::to_string(y);
                     }
@@ -66,35 +85,33 @@ class Block {
         return {};
     }
 
-    // Of the thread that runs.
-    Thread &current() {
-        return *current_;
-    }
     const Launch &launch() const {
         return *launch_;
     }
-    float *shared() {
-        return reinterpret_cast<float *>(shared_);
+    char *dynamic_shared() {
+        return shared_;
+    }
+    char *static_shared() {
+        return static_shared_;
     }
 
     // Makes the running thread wait.
     void wait(State state) {
-        current_->state = state;
-        current_->fiber.context().leave_for(scheduler_);
+        now->state = state;
+        now->fiber.context().leave_for(scheduler_);
     }
 
     // Hands `mine` to the lanes of the warp and takes theirs. Two sets of slots in turn: a lane can be one exchange ahead
     // of another that has not read yet, never two, because each exchange waits for all.
     template <typename T> const T *exchange(const T &mine, State state) {
         static_assert(sizeof(T) <= SLOT, "a slot holds it");
-        Thread &thread = *current_;
+        Thread &thread = *now;
         char *set = slots_[thread.id / LANES][thread.exchanges++ % 2];
         std::memcpy(set + thread.id % LANES * sizeof(T), &mine, sizeof(T));
         wait(state);
         return reinterpret_cast<const T *>(set);
     }
 
-    Dim index{};
     unsigned order_seed = 0;
 
   private:
@@ -111,10 +128,11 @@ class Block {
         block.wait(State::Done);
     }
 
-    std::string run_block(unsigned threads) {
+    std::string run_block(unsigned threads, Dim at) {
         running() = this;
         // Shared memory begins with whatever was there: NaN shows who reads what nobody wrote.
-        std::memset(shared_, 0xff, sizeof shared_);
+        std::memset(shared_, 0xff, launch_->shared_bytes + GUARD);
+        std::memset(static_shared_, 0xff, sizeof static_shared_);
         const Dim size = launch_->block;
         for (unsigned i = 0; i < threads; ++i) {
             Thread &thread = *threads_[i];
@@ -122,7 +140,8 @@ class Block {
             thread.id = i;
             thread.exchanges = 0;
             thread.index = Dim{i % size.x, i / size.x % size.y, i / size.x / size.y};
-            thread.fiber.begin(&Block::enter);
+            thread.block = at;
+            thread.fiber.begin(i, &Block::enter);
         }
         for (;;) {
             for (unsigned warp : order(threads / LANES)) {
@@ -149,7 +168,7 @@ class Block {
             }
         }
         char *past = shared_ + launch_->shared_bytes;
-        if (std::any_of(past, shared_ + MOST_SHARED, [](char byte) { return byte != '\xff'; })) {
+        if (std::any_of(past, past + GUARD, [](char byte) { return byte != '\xff'; })) {
             return "shared memory was written past the bytes of the launch";
         }
         return {};
@@ -161,7 +180,7 @@ class Block {
             for (unsigned lane : order(LANES)) {
                 Thread &thread = *threads_[warp * LANES + lane];
                 if (thread.state == State::Ready) {
-                    current_ = &thread;
+                    now = &thread;
                     scheduler_.leave_for(thread.fiber.context());
                 }
             }
@@ -202,12 +221,12 @@ class Block {
     }
 
     const Launch *launch_ = nullptr;
-    Thread *current_ = nullptr;
     Context scheduler_;
     std::vector<std::unique_ptr<Thread>> threads_;
     std::vector<unsigned> lane_order_, warp_order_;
     alignas(16) char slots_[MOST_THREADS / LANES][2][SLOT * LANES];
-    alignas(128) char shared_[MOST_SHARED];
+    alignas(128) char shared_[MOST_SHARED + GUARD];
+    alignas(128) char static_shared_[STATIC_SHARED];
 };
 
 // The calling host thread's.

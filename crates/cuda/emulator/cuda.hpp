@@ -12,11 +12,9 @@
 #define __global__
 #define __device__
 #define __launch_bounds__(...)
-// A block's threads are fibers of one host thread, and blocks run one after another.
-#define __shared__ static thread_local
 
-#define threadIdx (gft::block().current().index)
-#define blockIdx (gft::block().index)
+#define threadIdx (gft::now->index)
+#define blockIdx (gft::now->block)
 #define blockDim (gft::block().launch().block)
 #define gridDim (gft::block().launch().grid)
 
@@ -72,14 +70,18 @@ inline void __syncwarp(unsigned = 0xffffffffu) {
     gft::block().wait(gft::State::AtWarp);
 }
 template <typename T> T __shfl_xor_sync(unsigned, T x, unsigned lanes) {
-    gft::Block &block = gft::block();
-    const unsigned lane = block.current().id % gft::LANES;
-    return block.exchange(x, gft::State::AtShuffle)[lane ^ lanes];
+    const unsigned lane = gft::now->id % gft::LANES;
+    return gft::block().exchange(x, gft::State::AtShuffle)[lane ^ lanes];
 }
 template <typename T> T __shfl_sync(unsigned, T x, unsigned lane) {
     return gft::block().exchange(x, gft::State::AtShuffle)[lane % gft::LANES];
 }
 
 inline float *dynamic_shared() {
-    return gft::block().shared();
+    return reinterpret_cast<float *>(gft::block().dynamic_shared());
+}
+// An array has the same place in every block's static shared memory, given out at first use.
+template <typename Use, typename T, unsigned COUNT> T *shared_array() {
+    static const std::size_t place = gft::static_shared_place(COUNT * sizeof(T));
+    return reinterpret_cast<T *>(gft::block().static_shared() + place);
 }

@@ -5,9 +5,11 @@
 // Rows that one block sums.
 constexpr u32 COLUMN_ROWS = 64;
 
+struct OfThreads;
+
 // The sum of each lane's numbers over the block's warps, in the order of the warps; valid in the first warp.
 __device__ inline float sum_over_warps(float x) {
-    __shared__ float found[THREADS];
+    float *found = shared_array<OfThreads, float, THREADS>();
     found[threadIdx.x] = x;
     __syncthreads();
     float sum = 0.0f;

@@ -16,6 +16,12 @@ extern __shared__ float4 dynamic_shared_bytes[];
 __device__ inline float *dynamic_shared() {
     return reinterpret_cast<float *>(dynamic_shared_bytes);
 }
+
+// Static shared memory, one array for each `Use`.
+template <typename Use, typename T, u32 COUNT> __device__ inline T *shared_array() {
+    __shared__ T array[COUNT];
+    return array;
+}
 #endif
 
 // Lanes of a warp, and the mask of all of them.
@@ -177,9 +183,11 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 
+struct OfWarps;
+
 // `combine` over what the block's warps have each found, the same bits in each thread. All threads of the block take part.
 template <typename T, typename Combine> __device__ inline T across_warps(T of_warp, Combine combine) {
-    __shared__ T found[WARP];
+    T *found = shared_array<OfWarps, T, WARP>();
     __syncthreads(); // an earlier call's readers are done
     if (threadIdx.x % WARP == 0) {
         found[threadIdx.x / WARP] = of_warp;

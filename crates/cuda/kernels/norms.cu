@@ -107,11 +107,13 @@ __device__ inline void head_backward(
     }
 }
 
+struct OfHeads;
+
 // dqkv in place; partial [blocks, 2 dim] of the weights' gradients, queries' first.
 extern "C" __global__ void __launch_bounds__(THREADS) head_norm_backward(
     const float *raw, const float *weights, float *dqkv, float *partial, u32 rows, u32 heads, u32 kv_heads, u32 dim,
     float eps) {
-    __shared__ float found[THREADS / WARP][HEAD];
+    float *found = shared_array<OfHeads, float, THREADS / WARP * HEAD>();
     const u32 width = (heads + 2 * kv_heads) * dim;
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 first = blockIdx.x * HEAD_ROWS;
@@ -125,13 +127,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_norm_backward(
             head_backward(raw + at, weights + kind * dim, dqkv + at, dim, eps, dweight);
         }
         for (u32 j = 0; j < OWN; ++j) {
-            found[warp][lane + j * WARP] = dweight[j];
+            found[warp * HEAD + lane + j * WARP] = dweight[j];
         }
         __syncthreads();
         for (u32 i = threadIdx.x; i < dim; i += THREADS) {
             float sum = 0.0f;
             for (u32 of_warp = 0; of_warp < THREADS / WARP; ++of_warp) {
-                sum += found[of_warp][i];
+                sum += found[of_warp * HEAD + i];
             }
             partial[(u64(blockIdx.x) * 2 + kind) * dim + i] = sum;
         }
