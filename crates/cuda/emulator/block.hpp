@@ -38,11 +38,20 @@ struct Dim {
     unsigned x, y, z;
 };
 
-// What a thread is doing. A warp's collectives differ in `Wait` so that lanes at different ones are found out.
-enum class State { Ready, AtBlock, AtShuffle, AtWarp, AtMma, AtLoad, AtCopy, Done };
+// What a thread is doing. A warp's collectives differ so that lanes at different ones are found out.
+enum class State { Ready, AtBlock, AtShuffle, AtWarp, AtProduct, AtLoad, Done };
+
+// Sixteen bytes on their way to shared memory, or zeros.
+struct Copy {
+    void *to;
+    const void *from;
+    unsigned batch;
+};
 
 struct Thread {
     Fiber fiber;
+    std::vector<Copy> copies;
+    unsigned batch = 0;
     State state = State::Done;
     Dim index{};
     Dim block{};
@@ -139,6 +148,8 @@ class Block {
             thread.state = State::Ready;
             thread.id = i;
             thread.exchanges = 0;
+            thread.copies.clear();
+            thread.batch = 0;
             thread.index = Dim{i % size.x, i / size.x % size.y, i / size.x / size.y};
             thread.block = at;
             thread.fiber.begin(i, &Block::enter);

@@ -3,15 +3,19 @@
 // What it shows: arithmetic, indices, barriers and races between barriers (by other orders of the threads). What it cannot:
 // speed, the memory model between barriers, and the card's own rounding in expf and logf (both within a few units of the
 // host's).
-#include "cuda.hpp"
-
 #include <map>
 #include <utility>
 
+#include "cuda.hpp"
+
 #pragma GCC visibility push(hidden)
-#include "attention.cuh"
-#include "columns.cuh"
 #include "common.cuh"
+
+#include "mma.hpp"
+
+#include "attention.cuh"
+#include "attention_bf16.cuh"
+#include "columns.cuh"
 
 // Each file is a program of its own on the device, and a namespace here.
 namespace elementwise {
@@ -34,6 +38,12 @@ namespace attention {
 }
 namespace attention_backward {
 #include "attention_backward.cu"
+}
+namespace attention_bf16 {
+#include "attention_bf16.cu"
+}
+namespace attention_bf16_backward {
+#include "attention_bf16_backward.cu"
 }
 namespace cached_attention {
 #include "cached_attention.cu"
@@ -96,6 +106,13 @@ const std::map<std::string, Entry> &kernels() {
         NAMED(attention_backward, attention_delta),
         WIDTHS(attention_backward, attention_backward_queries),
         WIDTHS(attention_backward, attention_backward_keys),
+        NAMED(attention_bf16, attention_bf16_64),
+        NAMED(attention_bf16, attention_bf16_128),
+        NAMED(attention_bf16_backward, attention_delta_bf16),
+        NAMED(attention_bf16_backward, attention_backward_queries_bf16_64),
+        NAMED(attention_bf16_backward, attention_backward_queries_bf16_128),
+        NAMED(attention_bf16_backward, attention_backward_keys_bf16_64),
+        NAMED(attention_bf16_backward, attention_backward_keys_bf16_128),
         NAMED(cached_attention, store_f32),
         NAMED(cached_attention, store_bf16),
         WIDTHS(cached_attention, cached_attention_f32),

@@ -6,21 +6,10 @@
 // dv = p dout.
 #include "attention.cuh"
 
-// delta [heads, total]; a block is a token, a warp one of its heads at a time.
+// delta [heads, total].
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_delta(const float *out, const float *dout, float *delta, u32 total, u32 heads, u32 dim) {
-    const u64 row = u64(blockIdx.x) * heads * dim;
-    for (u32 head = threadIdx.x / WARP; head < heads; head += THREADS / WARP) {
-        float sum = 0.0f;
-        for (u32 i = threadIdx.x % WARP; i < dim; i += WARP) {
-            const u64 at = row + head * dim + i;
-            sum = fmaf(out[at], dout[at], sum);
-        }
-        sum = warp_sum(sum);
-        if (threadIdx.x % WARP == 0) {
-            delta[u64(head) * total + blockIdx.x] = sum;
-        }
-    }
+    write_delta(out, dout, delta, total, heads, dim);
 }
 
 // What the kernels of all widths take; `run_offsets` and `runs` are the chains' or the heirs'.
@@ -195,16 +184,16 @@ template <u32 N, u32 M, u32 B> __device__ inline void all_keys_backward(const Gr
     }
 }
 
-#define BACKWARD(N, M, B, NAME, WORK)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(THREADS) NAME##_##N(                                                   \
-        const float *qkv, const float *dout, const float *lse, const float *delta, const u32 *tiles,                    \
-        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window,   \
-        float scale) {                                                                                                  \
-        WORK<N, M, B>(Gradient{                                                                                         \
+#define BACKWARD(N, M, B, NAME, WORK)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS) NAME##_##N(                                                  \
+        const float *qkv, const float *dout, const float *lse, const float *delta, const u32 *tiles,                   \
+        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, \
+        float scale) {                                                                                                 \
+        WORK<N, M, B>(Gradient{                                                                                        \
             qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window, scale}); \
     }
-#define BACKWARDS(N, M, B)                                                                                              \
-    BACKWARD(N, M, B, attention_backward_queries, all_queries_backward)                                                 \
+#define BACKWARDS(N, M, B)                                                                                             \
+    BACKWARD(N, M, B, attention_backward_queries, all_queries_backward)                                                \
     BACKWARD(N, M, B, attention_backward_keys, all_keys_backward)
 
 BACKWARDS(32, 64, 32)

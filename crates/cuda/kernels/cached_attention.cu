@@ -245,21 +245,21 @@ extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_com
     }
 }
 
-#define CACHED_ATTENTION(E, ELEMENT, N)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_##E##_##N(                             \
+#define CACHED_ATTENTION(E, ELEMENT, N)                                                                                \
+    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_##E##_##N(                            \
         const u64 *pages, const u32 *offsets, const u32 *runs, const float *qkv, float *out, float *partial, u32 layer, \
-        u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                                    \
-        attend_cached<ELEMENT, N>(CacheArguments{                                                                       \
-            pages, offsets, runs, qkv, out, partial, layer, heads, kv_heads, dim, window, scale});                      \
+        u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                                   \
+        attend_cached<ELEMENT, N>(CacheArguments{                                                                      \
+            pages, offsets, runs, qkv, out, partial, layer, heads, kv_heads, dim, window, scale});                     \
     }
-#define CACHE(E, ELEMENT)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) store_##E(                                              \
-        const u64 *pages, const u32 *slots, const float *qkv, u32 layer, u32 heads, u32 kv_heads, u32 dim) {            \
-        store_row<ELEMENT>(pages, slots, qkv, layer, heads, kv_heads, dim);                                             \
-    }                                                                                                                   \
-    CACHED_ATTENTION(E, ELEMENT, 32)                                                                                    \
-    CACHED_ATTENTION(E, ELEMENT, 64)                                                                                    \
-    CACHED_ATTENTION(E, ELEMENT, 128)                                                                                   \
+#define CACHE(E, ELEMENT)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) store_##E(                                             \
+        const u64 *pages, const u32 *slots, const float *qkv, u32 layer, u32 heads, u32 kv_heads, u32 dim) {           \
+        store_row<ELEMENT>(pages, slots, qkv, layer, heads, kv_heads, dim);                                            \
+    }                                                                                                                  \
+    CACHED_ATTENTION(E, ELEMENT, 32)                                                                                   \
+    CACHED_ATTENTION(E, ELEMENT, 64)                                                                                   \
+    CACHED_ATTENTION(E, ELEMENT, 128)                                                                                  \
     CACHED_ATTENTION(E, ELEMENT, 256)
 
 CACHE(f32, float)

@@ -44,9 +44,10 @@ fn contract() -> BTreeSet<String> {
         true => ["_f32", "_bf16"].map(|element| name.replace("_E", element)).to_vec(),
         false => vec![name.to_owned()],
     });
-    let widths = elements.flat_map(|name| match name.strip_suffix("_N") {
-        Some(stem) => [32, 64, 128, 256].map(|width| format!("{stem}_{width}")).to_vec(),
-        None => vec![name],
+    let widths = elements.flat_map(|name| match name.rsplit_once('_') {
+        Some((stem, "N")) => [32, 64, 128, 256].map(|width| format!("{stem}_{width}")).to_vec(),
+        Some((stem, "H")) => [64, 128].map(|width| format!("{stem}_{width}")).to_vec(),
+        _ => vec![name],
     });
     widths.collect()
 }
