@@ -136,6 +136,18 @@ impl Device for Cuda {
         self.machine.status()
     }
 
+    fn arithmetic(&self) -> Option<&'static str> {
+        Some(match self.precision() {
+            Precision::F32 => "cuda f32",
+            Precision::Bf16 => "cuda bf16",
+        })
+    }
+
+    fn logits_at_once(&self) -> usize {
+        // 512 MiB: each chunk's results are waited for.
+        1 << 27
+    }
+
     fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         self.host.on_host(tasks, task);
     }

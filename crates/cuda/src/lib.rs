@@ -35,7 +35,8 @@ pub use products::CudaPacked;
 pub enum Precision {
     /// f32 throughout, without TF32: what is compared with the CPU.
     F32,
-    /// Operands of products rounded to bf16, sums in f32; keys and values of generation are kept in bf16.
+    /// Operands of products rounded to bf16, sums in f32: also those of attention where heads are 64 or 128 wide; keys and
+    /// values of generation are kept in bf16.
     #[default]
     Bf16,
 }

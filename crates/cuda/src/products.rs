@@ -153,7 +153,7 @@ fn clear(cuda: &Cuda, op: MatMul, stride: usize, out: u64) -> Done {
 }
 
 /// Some rows of f32, dense and rounded to bf16.
-fn rounded(
+pub(crate) fn rounded(
     cuda: &Cuda,
     from: u64,
     (rows, columns): (usize, usize),

@@ -118,7 +118,7 @@ impl<D: Device> Policy<D> {
         forward.check(batch)?;
         let reference = self.reference(batch, want)?;
         let mut stats = TokenStats::for_targets(batch.targets().len(), want);
-        for chunk in forward.head.chunks(self.arch.vocab) {
+        for chunk in forward.head.chunks(self.arch.vocab, self.device.logits_at_once()) {
             let logits = self.head(forward).logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));
             let (offsets, of_chunk) = forward.head.targets(&chunk);
@@ -176,7 +176,7 @@ impl<D: Device> Policy<D> {
         let mut accumulate = self.begin(grads);
         let head = self.head(&forward);
         let mut d_hidden = self.device.alloc(forward.hidden.len());
-        for chunk in forward.head.chunks(self.arch.vocab) {
+        for chunk in forward.head.chunks(self.arch.vocab, self.device.logits_at_once()) {
             let mut logits = head.logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));
             let (offsets, of_chunk) = forward.head.targets(&chunk);

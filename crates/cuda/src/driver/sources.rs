@@ -13,6 +13,8 @@ macro_rules! files {
 pub const SOURCES: &[Source] = files![
     "attention.cu",
     "attention_backward.cu",
+    "attention_bf16.cu",
+    "attention_bf16_backward.cu",
     "cached_attention.cu",
     "cast.cu",
     "elementwise.cu",
@@ -24,7 +26,8 @@ pub const SOURCES: &[Source] = files![
 ];
 
 /// What they include.
-pub const HEADERS: &[Source] = files!["attention.cuh", "columns.cuh", "common.cuh"];
+pub const HEADERS: &[Source] =
+    files!["attention.cuh", "attention_bf16.cuh", "columns.cuh", "common.cuh", "mma.cuh"];
 
 #[cfg(test)]
 mod tests {

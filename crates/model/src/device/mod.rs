@@ -99,6 +99,18 @@ pub trait Device: Send + Sync {
         Ok(())
     }
 
+    /// What distinguishes this device's rounding from the processor's f32, where something does: numbers of devices that
+    /// say different things are not compared bit for bit.
+    fn arithmetic(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Elements of logits that are worked on together.
+    fn logits_at_once(&self) -> usize {
+        // 8 MiB: they stay in a processor's last-level cache.
+        1 << 21
+    }
+
     /// Runs `task(0)` to `task(tasks - 1)` on the host's threads, in no order.
     fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
 
