@@ -46,7 +46,7 @@ template <typename E, u32 N> struct CachedAttention {
     float *sum = top + TOGETHER;
     float *keep = sum + TOGETHER;
     float out[OWN][COLUMNS] = {};
-    u32 dim;
+    u32 dim, count;
 
     __device__ static u32 column() {
         return threadIdx.x % N;
@@ -55,31 +55,28 @@ template <typename E, u32 N> struct CachedAttention {
         return threadIdx.x / N + own * GROUPS;
     }
 
-    // Queries of `count` heads, zeros past the last and past `dim`.
-    __device__ void begin(const float *from, u32 count, float scale) {
-        for (u32 i = threadIdx.x; i < TOGETHER * N; i += CACHE_THREADS) {
+    // Queries of `count` heads, zeros past `dim`.
+    __device__ CachedAttention(const float *from, u32 dim, u32 count, float scale) : dim(dim), count(count) {
+        for (u32 i = threadIdx.x; i < count * N; i += CACHE_THREADS) {
             const u32 h = i / N, d = i % N;
-            queries[h * STRIDE + d] = h < count && d < dim ? from[h * dim + d] * scale : 0.0f;
+            queries[h * STRIDE + d] = d < dim ? from[h * dim + d] * scale : 0.0f;
         }
         if (threadIdx.x < TOGETHER) {
             top[threadIdx.x] = negative_infinity();
             sum[threadIdx.x] = 0.0f;
         }
-        for (u32 own = 0; own < OWN; ++own) {
-            for (u32 c = 0; c < COLUMNS; ++c) {
-                out[own][c] = 0.0f;
-            }
-        }
     }
 
-    // Rows `first..end` of a page; the columns past `dim` are zeros.
+    // Rows `first..end` of a page; the columns past `dim` are zeros, and the other rows of the first and the last four.
     __device__ void load(const E *rows, u32 first, u32 end) {
         constexpr u32 LANES = N / 4;
         const u32 d = threadIdx.x % LANES * 4;
-        for (u32 r = first + threadIdx.x / LANES; r < end; r += CACHE_THREADS / LANES) {
+        for (u32 r = first / 4 * 4 + threadIdx.x / LANES; r < (end + 3) / 4 * 4; r += CACHE_THREADS / LANES) {
             const E *row = rows + r * dim + d;
-            float4 x;
-            if (d + 4 <= dim && quad_aligned(row)) {
+            float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (r < first || r >= end) {
+                // Nobody has written there, and zero times a NaN is one.
+            } else if (d + 4 <= dim && quad_aligned(row)) {
                 x = load_quad(row);
             } else {
                 x.x = d < dim ? widen(row[0]) : 0.0f;
@@ -93,26 +90,33 @@ template <typename E, u32 N> struct CachedAttention {
 
     // A thread is a key and every second head.
     __device__ void score(u32 first, u32 end) {
-        const u32 key = threadIdx.x % PAGE;
+        const u32 key = threadIdx.x % PAGE, first_head = threadIdx.x / PAGE;
         if (key < first || key >= end) {
             return;
         }
         float found[TOGETHER / 2] = {};
+#pragma unroll 4
         for (u32 d = 0; d < N; d += 4) {
             const float4 k = load_quad(tile + key * STRIDE + d);
+#pragma unroll
             for (u32 i = 0; i < TOGETHER / 2; ++i) {
-                const float4 q = load_quad(queries + (threadIdx.x / PAGE + 2 * i) * STRIDE + d);
-                found[i] = fmaf(q.w, k.w, fmaf(q.z, k.z, fmaf(q.y, k.y, fmaf(q.x, k.x, found[i]))));
+                if (first_head + 2 * i < count) {
+                    const float4 q = load_quad(queries + (first_head + 2 * i) * STRIDE + d);
+                    found[i] = fmaf(q.w, k.w, fmaf(q.z, k.z, fmaf(q.y, k.y, fmaf(q.x, k.x, found[i]))));
+                }
             }
         }
+#pragma unroll
         for (u32 i = 0; i < TOGETHER / 2; ++i) {
-            scores[(threadIdx.x / PAGE + 2 * i) * PAGE + key] = found[i];
+            if (first_head + 2 * i < count) {
+                scores[(first_head + 2 * i) * PAGE + key] = found[i];
+            }
         }
     }
 
     // A warp is a head at a time, a lane two keys: scores become probabilities against the running maximum.
     __device__ void soften(u32 first, u32 end) {
-        for (u32 h = threadIdx.x / WARP; h < TOGETHER; h += CACHE_THREADS / WARP) {
+        for (u32 h = threadIdx.x / WARP; h < count; h += CACHE_THREADS / WARP) {
             float *of_head = scores + h * PAGE;
             const u32 a = threadIdx.x % WARP, b = a + WARP;
             const bool has_a = a >= first && a < end, has_b = b >= first && b < end;
@@ -132,18 +136,27 @@ template <typename E, u32 N> struct CachedAttention {
         }
     }
 
+    // Four keys at a time: hidden ones have probability 0.
     __device__ void add_values(u32 first, u32 end) {
+#pragma unroll
         for (u32 own = 0; own < OWN; ++own) {
-            const float factor = keep[head(own)];
+            const float factor = head(own) < count ? keep[head(own)] : 0.0f;
+#pragma unroll
             for (u32 c = 0; c < COLUMNS; ++c) {
                 out[own][c] *= factor;
             }
         }
-        for (u32 key = first; key < end; ++key) {
+        for (u32 key = first / 4 * 4; key < end; key += 4) {
+#pragma unroll
             for (u32 c = 0; c < COLUMNS; ++c) {
-                const float value = tile[key * STRIDE + column() + c * CACHE_THREADS];
+                const float *v = tile + key * STRIDE + column() + c * CACHE_THREADS;
+                const float v0 = v[0], v1 = v[STRIDE], v2 = v[2 * STRIDE], v3 = v[3 * STRIDE];
+#pragma unroll
                 for (u32 own = 0; own < OWN; ++own) {
-                    out[own][c] = fmaf(scores[head(own) * PAGE + key], value, out[own][c]);
+                    if (head(own) < count) {
+                        const float4 p = load_quad(scores + head(own) * PAGE + key);
+                        out[own][c] = fmaf(p.w, v3, fmaf(p.z, v2, fmaf(p.y, v1, fmaf(p.x, v0, out[own][c]))));
+                    }
                 }
             }
         }
@@ -188,9 +201,7 @@ template <typename E, u32 N> __device__ inline void attend_cached(const CacheArg
     const float *queries = a.qkv + u64(row) * (a.heads + 2 * a.kv_heads) * a.dim + kv * group * a.dim;
     for (u32 first_head = 0; first_head < group; first_head += TOGETHER) {
         const u32 count = min(TOGETHER, group - first_head);
-        CachedAttention<E, N> state;
-        state.dim = a.dim;
-        state.begin(queries + first_head * a.dim, count, a.scale);
+        CachedAttention<E, N> state(queries + first_head * a.dim, a.dim, count, a.scale);
         for (u32 run = first_run; run < min(first_run + PART, last_run); ++run) {
             const u32 before = a.runs[4 * run], page = a.runs[4 * run + 1], tokens = a.runs[4 * run + 2];
             const u32 hidden = seen > before ? min(seen - before, tokens) : 0;
@@ -198,7 +209,7 @@ template <typename E, u32 N> __device__ inline void attend_cached(const CacheArg
                 state.take(head_of_page<E>(a.pages, page, a.layer, a.kv_heads, kv, a.dim), hidden, tokens);
             }
         }
-        __syncthreads(); // `begin` where no run was taken
+        __syncthreads(); // `top` and `sum` where no run was taken
         for (u32 own = 0; own < CachedAttention<E, N>::OWN; ++own) {
             const u32 h = state.head(own);
             const u64 head = u64(row) * a.heads + kv * group + first_head + h;
