@@ -110,8 +110,8 @@ class Block {
         now->fiber.context().leave_for(scheduler_);
     }
 
-    // Hands `mine` to the lanes of the warp and takes theirs. Two sets of slots in turn: a lane can be one exchange ahead
-    // of another that has not read yet, never two, because each exchange waits for all.
+    // Hands `mine` to the lanes of the warp and takes theirs. Two sets of slots in turn: a lane can be one exchange
+    // ahead of another that has not read yet, never two, because each exchange waits for all.
     template <typename T> const T *exchange(const T &mine, State state) {
         static_assert(sizeof(T) <= SLOT, "a slot holds it");
         Thread &thread = *now;

@@ -1,8 +1,8 @@
 // The kernels as a library of the host, for tests: the same sources, every thread of a block a fiber.
 //
-// What it shows: arithmetic, indices, barriers and races between barriers (by other orders of the threads). What it cannot:
-// speed, the memory model between barriers, and the card's own rounding in expf and logf (both within a few units of the
-// host's).
+// What it shows: arithmetic, indices, barriers and races between barriers (by other orders of the threads). What it
+// cannot: speed, the memory model between barriers, and the card's own rounding in expf and logf (both within a few
+// units of the host's).
 #include <map>
 #include <utility>
 
@@ -73,7 +73,7 @@ template <auto KERNEL> void entry(void **args) {
 using Entry = void (*)(void **);
 
 #define NAMED(FILE, NAME) {#NAME, &entry<&FILE::NAME>}
-#define WIDTHS(FILE, NAME)                                                                                             \
+#define WIDTHS(FILE, NAME)                                                                                            \
     NAMED(FILE, NAME##_32), NAMED(FILE, NAME##_64), NAMED(FILE, NAME##_128), NAMED(FILE, NAME##_256)
 
 const std::map<std::string, Entry> &kernels() {

@@ -94,7 +94,8 @@ class Fiber {
         std::memcpy(stack_.get(), &MARK, sizeof MARK);
     }
 
-    // Fibers begin at different places of their stacks, lest all have their hottest words in the same lines of the cache.
+    // Fibers begin at different places of their stacks, lest all have their hottest words in the same lines of the
+    // cache.
     void begin(unsigned id, void (*entry)()) {
         context_.begin(stack_.get(), STACK - id % 64 * 192, entry);
     }

@@ -1,5 +1,5 @@
-// The functions of kernels/mma.cuh by their definition, and strictly: addresses that the machine would refuse are refused,
-// and copies arrive at the last moment at which they may.
+// The functions of kernels/mma.cuh by their definition, and strictly: addresses that the machine would refuse are
+// refused, and copies arrive at the last moment at which they may.
 #pragma once
 
 #include <cstdio>

@@ -1,7 +1,7 @@
 // Causal attention over a forest of segments, forward, in f32.
 //
-// A block is one tile of queries and one head: it walks over the keys of its segment's chain with a running maximum and
-// sum (online softmax, arXiv 2205.14135), so that nothing of the size of the scores leaves the chip.
+// A block is one tile of queries and one head: it walks over the keys of its segment's chain with a running maximum
+// and sum (online softmax, arXiv 2205.14135), so that nothing of the size of the scores leaves the chip.
 #include "attention.cuh"
 
 // M queries at a time against B keys at a time, heads of up to N.
@@ -111,12 +111,12 @@ template <u32 N, u32 M, u32 B> __device__ inline void forward(const Arguments &a
     }
 }
 
-#define ATTENTION(N, M, B)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_##N(                                               \
-        const float *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, float *out, float *lse,   \
-        u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                        \
-        forward<N, M, B>(Arguments{                                                                                    \
-            qkv, tiles, chain_offsets, chain_runs, out, lse, total, Heads{heads, kv_heads, dim}, window, scale});      \
+#define ATTENTION(N, M, B)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_##N(                                              \
+        const float *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, float *out, float *lse,  \
+        u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                       \
+        forward<N, M, B>(Arguments{                                                                                   \
+            qkv, tiles, chain_offsets, chain_runs, out, lse, total, Heads{heads, kv_heads, dim}, window, scale});     \
     }
 
 ATTENTION(32, 64, 64)

@@ -73,7 +73,8 @@ __device__ inline bool sees(u32 query, u32 key, u32 window) {
     return key <= query && query - key < window;
 }
 
-// Floats from one row of a tile to the next: four more than it has, so that reading a column of float4 meets all banks.
+// Floats from one row of a tile to the next: four more than it has, so that reading a column of float4 meets all
+// banks.
 template <u32 N> constexpr u32 STRIDE = N + 4;
 
 // Copies rows of `dim` floats into a tile of ROWS rows of N, times `scale`; the rest becomes zero. Row r comes from

@@ -1,9 +1,9 @@
-// The gradient of attention over a forest of segments, in f32, without atomics: one kernel for the queries, whose blocks walk
-// over keys, and one for keys and values, whose blocks walk over queries. Both compute the probabilities again from
-// the log-sum-exp that the forward pass kept.
+// The gradient of attention over a forest of segments, in f32, without atomics: one kernel for the queries, whose
+// blocks walk over keys, and one for keys and values, whose blocks walk over queries. Both compute the probabilities
+// again from the log-sum-exp that the forward pass kept.
 //
-// With p = exp(s - lse), dp = dout . v and delta = out . dout: ds = p (dp - delta), dq = scale ds k, dk = ds (scale q),
-// dv = p dout.
+// With p = exp(s - lse), dp = dout . v and delta = out . dout: ds = p (dp - delta), dq = scale ds k, dk = ds (scale
+// q), dv = p dout.
 #include "attention.cuh"
 
 // delta [heads, total].
@@ -135,8 +135,8 @@ __device__ inline void add_queries(
     __syncthreads();
 }
 
-// Gradient of `count` keys and values from `token` on, at `position` and after it, of the segment whose heirs are the runs
-// `heirs`..`heirs_end`: the heads that share them and all queries that see them, in the order of the batch.
+// Gradient of `count` keys and values from `token` on, at `position` and after it, of the segment whose heirs are the
+// runs `heirs`..`heirs_end`: the heads that share them and all queries that see them, in the order of the batch.
 template <u32 N, u32 M, u32 B>
 __device__ inline void keys_backward(
     const Gradient &a, u32 kv, u32 heirs, u32 heirs_end, u32 token, u32 count, u32 position) {
@@ -153,8 +153,9 @@ __device__ inline void keys_backward(
             const u32 from = position > run.position ? position - run.position : 0;
             const u32 to = end > run.position ? static_cast<u32>(min(u64(run.count), end - run.position)) : 0;
             for (u32 first = from; first < to; first += B) {
+                const u32 queries = min(B, to - first);
                 add_queries<N, M, B>(
-                    a, tiles, head, run.token + first, min(B, to - first), run.position + first, position, count, sums);
+                    a, tiles, head, run.token + first, queries, run.position + first, position, count, sums);
             }
         }
     }
@@ -184,16 +185,17 @@ template <u32 N, u32 M, u32 B> __device__ inline void all_keys_backward(const Gr
     }
 }
 
-#define BACKWARD(N, M, B, NAME, WORK)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS) NAME##_##N(                                                  \
-        const float *qkv, const float *dout, const float *lse, const float *delta, const u32 *tiles,                   \
-        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, \
-        float scale) {                                                                                                 \
-        WORK<N, M, B>(Gradient{                                                                                        \
-            qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window, scale}); \
+#define BACKWARD(N, M, B, NAME, WORK)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) NAME##_##N(                                                 \
+        const float *qkv, const float *dout, const float *lse, const float *delta, const u32 *tiles,                  \
+        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim,            \
+        u32 window, float scale) {                                                                                    \
+        WORK<N, M, B>(Gradient{                                                                                       \
+            qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window,        \
+            scale});                                                                                                  \
     }
-#define BACKWARDS(N, M, B)                                                                                             \
-    BACKWARD(N, M, B, attention_backward_queries, all_queries_backward)                                                \
+#define BACKWARDS(N, M, B)                                                                                            \
+    BACKWARD(N, M, B, attention_backward_queries, all_queries_backward)                                               \
     BACKWARD(N, M, B, attention_backward_keys, all_keys_backward)
 
 BACKWARDS(32, 64, 32)

@@ -1,7 +1,7 @@
 // Causal attention over a forest of segments, forward, on tensor cores: operands in bf16, sums in f32.
 //
-// As in attention.cu, a block is one tile of queries and one head. The next keys are on their way while values are used, and
-// values while scores are computed (as in FlashAttention-2, arXiv 2307.08691).
+// As in attention.cu, a block is one tile of queries and one head. The next keys are on their way while values are
+// used, and values while scores are computed (as in FlashAttention-2, arXiv 2307.08691).
 #include "attention_bf16.cuh"
 
 // Keys at a time.
@@ -138,12 +138,12 @@ template <u32 N> __device__ inline void forward(const Arguments &a) {
     });
 }
 
-#define ATTENTION_BF16(N)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(MMA_THREADS) attention_bf16_##N(                                      \
-        const bf16 *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, float *out, float *lse,    \
-        u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                        \
-        forward<N>(Arguments{                                                                                          \
-            qkv, tiles, chain_offsets, chain_runs, out, lse, total, Heads{heads, kv_heads, dim}, window, scale});      \
+#define ATTENTION_BF16(N)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS) attention_bf16_##N(                                     \
+        const bf16 *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, float *out, float *lse,   \
+        u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                       \
+        forward<N>(Arguments{                                                                                         \
+            qkv, tiles, chain_offsets, chain_runs, out, lse, total, Heads{heads, kv_heads, dim}, window, scale});     \
     }
 
 ATTENTION_BF16(64)

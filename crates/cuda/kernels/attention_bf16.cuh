@@ -1,7 +1,7 @@
 // Tiles of bf16 in shared memory and their products on tensor cores, for both passes of attention.
 //
-// A block is four warps; each has 16 rows of the block's tile of 64 and all columns, so that whole rows of scores stay in
-// the registers of four lanes.
+// A block is four warps; each has 16 rows of the block's tile of 64 and all columns, so that whole rows of scores
+// stay in the registers of four lanes.
 #pragma once
 #include "attention.cuh"
 #include "mma.cuh"
@@ -22,8 +22,8 @@ __device__ inline bf16 *shared_halves() {
     return reinterpret_cast<bf16 *>(dynamic_shared());
 }
 
-// Begins to copy `count` rows of N into a tile of ROWS; the rest becomes zero. Row r comes from `row_of(r)`, asked for in
-// ascending order by each thread; `any` is an address that may be read.
+// Begins to copy `count` rows of N into a tile of ROWS; the rest becomes zero. Row r comes from `row_of(r)`, asked
+// for in ascending order by each thread; `any` is an address that may be read.
 template <u32 N, u32 ROWS, typename RowOf>
 __device__ inline void begin_rows(bf16 *tile, u32 count, const bf16 *any, RowOf row_of) {
     constexpr u32 LANES = N / 8;
@@ -75,7 +75,8 @@ template <u32 B> struct Scores {
         }
     }
 
-    // Columns 16 k..16 k + 16 rounded to bf16, as an operand A: a result has its elements where an operand wants them.
+    // Columns 16 k..16 k + 16 rounded to bf16, as an operand A: a result has its elements where an operand wants
+    // them.
     __device__ void as_a(u32 (&a)[4], u32 k) const {
         a[0] = pack_bf16(at[2 * k][0], at[2 * k][1]);
         a[1] = pack_bf16(at[2 * k][2], at[2 * k][3]);
@@ -118,7 +119,8 @@ __device__ inline void add_weighted_tile(Scores<N> &sum, const Scores<B> &weight
     }
 }
 
-// Writes a warp's rows below `count` of the block's tile, times `scale[0]` in the first eight and `scale[1]` in the others.
+// Writes a warp's rows below `count` of the block's tile, times `scale[0]` in the first eight and `scale[1]` in the
+// others.
 template <u32 N, typename RowOf>
 __device__ inline void write_tile(const Scores<N> &sum, u32 count, const float (&scale)[2], RowOf row_of) {
     const u32 g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;

@@ -1,13 +1,13 @@
-// The gradient of attention over a forest of segments on tensor cores: operands in bf16, sums in f32. The arithmetic and the
-// division of labour are those of attention_backward.cu.
+// The gradient of attention over a forest of segments on tensor cores: operands in bf16, sums in f32. The arithmetic
+// and the division of labour are those of attention_backward.cu.
 #include "attention_bf16.cuh"
 
 // Keys at a time for a tile of queries, and queries at a time for a tile of keys, which has twice the sums to hold.
 constexpr u32 KEYS = 64;
 constexpr u32 QUERIES = 32;
 
-// delta [heads, total] as in attention_backward.cu, of the same rounded gradient that the kernels below multiply: the gradients
-// of a row of scores then sum to zero.
+// delta [heads, total] as in attention_backward.cu, of the same rounded gradient that the kernels below multiply: the
+// gradients of a row of scores then sum to zero.
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_delta_bf16(const float *out, const bf16 *dout, float *delta, u32 total, u32 heads, u32 dim) {
     write_delta(out, dout, delta, total, heads, dim);
@@ -101,7 +101,8 @@ template <u32 N> __device__ inline void queries_backward(const Gradient &a) {
     write_tile<N>(sum, tile.count, scale, [&](u32 r) { return a.dqkv + a.query(tile.token + r, head); });
 }
 
-// The queries that see a tile of keys, QUERIES at a time: those of each head of the group, and of each the heirs' runs.
+// The queries that see a tile of keys, QUERIES at a time: those of each head of the group, and of each the heirs'
+// runs.
 struct Walk {
     const u32 *runs;
     u32 heirs, heirs_end, last_head;
@@ -217,16 +218,17 @@ template <u32 N> __device__ inline void keys_backward(const Gradient &a) {
     write_tile<N>(dv, tile.count, one, [&](u32 r) { return a.dqkv + a.value(tile.token + r, kv); });
 }
 
-#define BACKWARD_BF16(N, NAME, WORK)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(MMA_THREADS) NAME##_bf16_##N(                                         \
-        const bf16 *qkv, const bf16 *dout, const float *lse, const float *delta, const u32 *tiles,                     \
-        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, \
-        float scale) {                                                                                                 \
-        WORK<N>(Gradient{                                                                                              \
-            qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window, scale}); \
+#define BACKWARD_BF16(N, NAME, WORK)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS) NAME##_bf16_##N(                                        \
+        const bf16 *qkv, const bf16 *dout, const float *lse, const float *delta, const u32 *tiles,                    \
+        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim,            \
+        u32 window, float scale) {                                                                                    \
+        WORK<N>(Gradient{                                                                                             \
+            qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window,        \
+            scale});                                                                                                  \
     }
-#define BACKWARDS_BF16(N)                                                                                              \
-    BACKWARD_BF16(N, attention_backward_queries, queries_backward)                                                     \
+#define BACKWARDS_BF16(N)                                                                                             \
+    BACKWARD_BF16(N, attention_backward_queries, queries_backward)                                                    \
     BACKWARD_BF16(N, attention_backward_keys, keys_backward)
 
 BACKWARDS_BF16(64)

@@ -1,8 +1,8 @@
 // Paged keys and values, and attention of single queries over them.
 //
-// A page holds PAGE tokens of every layer, [layers, kv_heads, 2, PAGE, dim]: keys, then values. Pages are shared freely
-// between chains: only slots that a chain counts are read. A chain is cut into parts of PART runs that blocks share out, by
-// its own length alone, so that a row's result does not depend on the other rows.
+// A page holds PAGE tokens of every layer, [layers, kv_heads, 2, PAGE, dim]: keys, then values. Pages are shared
+// freely between chains: only slots that a chain counts are read. A chain is cut into parts of PART runs that blocks
+// share out, by its own length alone, so that a row's result does not depend on the other rows.
 #include "common.cuh"
 
 constexpr u32 PAGE = 64;
@@ -67,18 +67,18 @@ template <typename E, u32 N> struct CachedAttention {
         }
     }
 
-    // Rows `first..end` of a page; the columns past `dim` are zeros, and the other rows of the first and the last four.
+    // Rows `first..end` of a page; the columns past `dim` are zeros, and the other rows of the first and the last
+    // four.
     __device__ void load(const E *rows, u32 first, u32 end) {
         constexpr u32 LANES = N / 4;
         const u32 d = threadIdx.x % LANES * 4;
         for (u32 r = first / 4 * 4 + threadIdx.x / LANES; r < (end + 3) / 4 * 4; r += CACHE_THREADS / LANES) {
             const E *row = rows + r * dim + d;
             float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (r < first || r >= end) {
-                // Nobody has written there, and zero times a NaN is one.
-            } else if (d + 4 <= dim && quad_aligned(row)) {
+            const bool counted = r >= first && r < end; // elsewhere may stand a NaN, which zero times is one
+            if (counted && d + 4 <= dim && quad_aligned(row)) {
                 x = load_quad(row);
-            } else {
+            } else if (counted) {
                 x.x = d < dim ? widen(row[0]) : 0.0f;
                 x.y = d + 1 < dim ? widen(row[1]) : 0.0f;
                 x.z = d + 2 < dim ? widen(row[2]) : 0.0f;
@@ -256,21 +256,21 @@ extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_com
     }
 }
 
-#define CACHED_ATTENTION(E, ELEMENT, N)                                                                                \
-    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_##E##_##N(                            \
-        const u64 *pages, const u32 *offsets, const u32 *runs, const float *qkv, float *out, float *partial, u32 layer, \
-        u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                                   \
-        attend_cached<ELEMENT, N>(CacheArguments{                                                                      \
-            pages, offsets, runs, qkv, out, partial, layer, heads, kv_heads, dim, window, scale});                     \
+#define CACHED_ATTENTION(E, ELEMENT, N)                                                                               \
+    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) cached_attention_##E##_##N(                           \
+        const u64 *pages, const u32 *offsets, const u32 *runs, const float *qkv, float *out, float *partial,          \
+        u32 layer, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                       \
+        attend_cached<ELEMENT, N>(CacheArguments{                                                                     \
+            pages, offsets, runs, qkv, out, partial, layer, heads, kv_heads, dim, window, scale});                    \
     }
-#define CACHE(E, ELEMENT)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) store_##E(                                             \
-        const u64 *pages, const u32 *slots, const float *qkv, u32 layer, u32 heads, u32 kv_heads, u32 dim) {           \
-        store_row<ELEMENT>(pages, slots, qkv, layer, heads, kv_heads, dim);                                            \
-    }                                                                                                                  \
-    CACHED_ATTENTION(E, ELEMENT, 32)                                                                                   \
-    CACHED_ATTENTION(E, ELEMENT, 64)                                                                                   \
-    CACHED_ATTENTION(E, ELEMENT, 128)                                                                                  \
+#define CACHE(E, ELEMENT)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(CACHE_THREADS) store_##E(                                            \
+        const u64 *pages, const u32 *slots, const float *qkv, u32 layer, u32 heads, u32 kv_heads, u32 dim) {          \
+        store_row<ELEMENT>(pages, slots, qkv, layer, heads, kv_heads, dim);                                           \
+    }                                                                                                                 \
+    CACHED_ATTENTION(E, ELEMENT, 32)                                                                                  \
+    CACHED_ATTENTION(E, ELEMENT, 64)                                                                                  \
+    CACHED_ATTENTION(E, ELEMENT, 128)                                                                                 \
     CACHED_ATTENTION(E, ELEMENT, 256)
 
 CACHE(f32, float)

@@ -1,7 +1,7 @@
 // What every kernel uses: 16-bit formats, sums over warps and blocks, and the walk over runs of elements.
 //
-// Nothing is included: NVRTC has the vector types and intrinsics built in. The emulator defines GFT_EMULATOR and supplies
-// the same names for the host.
+// Nothing is included: NVRTC has the vector types and intrinsics built in. The emulator defines GFT_EMULATOR and
+// supplies the same names for the host.
 #pragma once
 
 typedef unsigned char u8;
@@ -35,7 +35,7 @@ __device__ inline float negative_infinity() {
     return __uint_as_float(0xff800000u);
 }
 
-// ---- 16-bit formats, by their bits --------------------------------------------------------------------------------------
+// ---- 16-bit formats, by their bits --------------------------------------------------------------------------------
 
 // The upper half of an f32.
 struct bf16 {
@@ -77,7 +77,7 @@ __device__ inline bf16 to_bf16(float x) {
     return bf16{static_cast<u16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
-// ---- Four elements at once ---------------------------------------------------------------------------------------------
+// ---- Four elements at once ----------------------------------------------------------------------------------------
 
 // Whether four elements at `p` can be read or written by one access.
 __device__ inline bool quad_aligned(const float *p) {
@@ -118,11 +118,11 @@ __device__ inline void store(bf16 *p, float x) {
     *p = to_bf16(x);
 }
 
-// ---- Walks over a run of elements by a block -----------------------------------------------------------------------------
+// ---- Walks over a run of elements by a block ----------------------------------------------------------------------
 
-// out[i] = map(i, in[i]...) for this thread's share of the block's 4 * blockDim.x elements from `first` on, `first` being a
-// multiple of their number and `n` the end. A thread has four elements in a row where every pointer allows it, else four
-// that are a block's width apart.
+// out[i] = map(i, in[i]...) for this thread's share of the block's 4 * blockDim.x elements from `first` on, `first`
+// being a multiple of their number and `n` the end. A thread has four elements in a row where every pointer allows
+// it, else four that are a block's width apart.
 template <typename Out, typename Map, typename... In>
 __device__ inline void map_span(Out *out, u64 first, u64 n, Map map, const In *...in) {
     if (quad_aligned(out) && (... && quad_aligned(in))) {
@@ -166,7 +166,7 @@ __device__ inline Sum sum_own(u64 n, Map map, const In *...in) {
     return sum;
 }
 
-// ---- Sums and maxima -----------------------------------------------------------------------------------------------------
+// ---- Sums and maxima ----------------------------------------------------------------------------------------------
 
 // Over the warp, the same bits in each lane.
 template <typename T> __device__ inline T warp_sum(T x) {
@@ -185,7 +185,8 @@ __device__ inline float warp_max(float x) {
 
 struct OfWarps;
 
-// `combine` over what the block's warps have each found, the same bits in each thread. All threads of the block take part.
+// `combine` over what the block's warps have each found, the same bits in each thread. All threads of the block take
+// part.
 template <typename T, typename Combine> __device__ inline T across_warps(T of_warp, Combine combine) {
     T *found = shared_array<OfWarps, T, WARP>();
     __syncthreads(); // an earlier call's readers are done

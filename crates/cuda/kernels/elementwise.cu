@@ -59,7 +59,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(const floa
         u = d * silu;
     };
     const u64 first = SPAN * u64(blockIdx.y);
-    // Two outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is not.
+    // Two outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is
+    // not.
     if (quad_aligned(gate) && quad_aligned(up) && quad_aligned(dact) && ffn % 4 == 0) {
         const u64 i = first + 4 * threadIdx.x;
         if (i < ffn) {

@@ -1,8 +1,9 @@
-// What only the machine has an instruction for: products of tiles on tensor cores, the loads that go with them, and copies
-// that run beside the arithmetic. The emulator supplies the same functions by their definition (emulator/mma.hpp).
+// What only the machine has an instruction for: products of tiles on tensor cores, the loads that go with them, and
+// copies that run beside the arithmetic. The emulator supplies the same functions by their definition
+// (emulator/mma.hpp).
 //
-// With g = lane / 4 and t = lane % 4, the fragments of a 16 x 16 matrix A, a 16 x 8 matrix B and a 16 x 8 result are (PTX ISA,
-// "Matrix fragments for mma.m16n8k16")
+// With g = lane / 4 and t = lane % 4, the fragments of a 16 x 16 matrix A, a 16 x 8 matrix B and a 16 x 8 result are
+// (PTX ISA, "Matrix fragments for mma.m16n8k16")
 //   a[0]: A[g][2t], A[g][2t + 1]          a[1]: the same of row g + 8
 //   a[2]: A[g][2t + 8], A[g][2t + 9]      a[3]: the same of row g + 8
 //   b[0]: B[2t][g], B[2t + 1][g]          b[1]: B[2t + 8][g], B[2t + 9][g]
@@ -31,8 +32,8 @@ __device__ inline u32 shared_address(const void *p) {
     return static_cast<u32>(__cvta_generic_to_shared(p));
 }
 
-// Four 8 x 8 matrices in shared memory: lane i says where row i % 8 of matrix i / 8 begins (16 bytes, aligned), and gets elements
-// 2t and 2t + 1 of row g of each.
+// Four 8 x 8 matrices in shared memory: lane i says where row i % 8 of matrix i / 8 begins (16 bytes, aligned), and
+// gets elements 2t and 2t + 1 of row g of each.
 __device__ inline void load_matrices(u32 (&x)[4], const bf16 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])

@@ -19,7 +19,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_squares(const float *x
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sum_squares_finish(const double *partial, double *out, u32 parts) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sum_squares_finish(const double *partial, double *out, u32 parts) {
     double sum = 0.0;
     for (u32 i = threadIdx.x; i < parts; i += THREADS) {
         sum += partial[i];

@@ -1,8 +1,8 @@
 // Statistics of a chunk of logits, and the gradient of the loss with respect to it. A block is a row.
 //
-// With z = logits / temperature, p = softmax(z) and seeds s (log-probability of target y), h (entropy) and c (KL), the
-// gradient with respect to z_v is s (1[v = y] - p_v) - h p_v (log p_v + H) + c (p_v - q_v) for KL(q || p), with
-// c p_v (log p_v - log q_v - KL) in the last place for KL(p || q).
+// With z = logits / temperature, p = softmax(z) and seeds s (log-probability of target y), h (entropy) and c (KL),
+// the gradient with respect to z_v is s (1[v = y] - p_v) - h p_v (log p_v + H) + c (p_v - q_v) for KL(q || p), with c
+// p_v (log p_v - log q_v - KL) in the last place for KL(p || q).
 #include "common.cuh"
 
 constexpr u32 ROW_THREADS = 512;

@@ -283,6 +283,34 @@ mod tests {
         }
     }
 
+    /// Where cuBLASLt is installed: descriptions need no card.
+    #[test]
+    fn cublaslt_takes_the_descriptions() {
+        // SAFETY: opening the library runs NVIDIA's initialisers.
+        if !unsafe { sys::is_culib_present() } {
+            return;
+        }
+        for operands in [Number::F32, Number::Bf16] {
+            let shape = Shape::of(&Product {
+                m: 3,
+                n: 4,
+                k: 5,
+                operands,
+                a: 256,
+                a_stride: 5,
+                transpose_a: false,
+                b: 512,
+                b_stride: 5,
+                transpose_b: true,
+                out: 768,
+                out_stride: 4,
+                accumulate: true,
+            });
+            drop(Described::new(&shape).unwrap());
+            drop(Preference::new(&shape).unwrap());
+        }
+    }
+
     #[test]
     fn the_product_by_columns_is_the_product_by_rows() {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -253,6 +253,33 @@ mod tests {
         assert!(target(70, &known).is_err());
     }
 
+    /// Needs NVIDIA's compiler, as `tests/nvrtc` does, and no card.
+    #[test]
+    fn a_program_is_compiled_once_for_a_card_and_as_ptx_for_one_that_is_newer() {
+        let Some(path) = std::env::var_os("GFT_NVRTC") else { return };
+        // SAFETY: NVIDIA's library; it stays open, so that its plain name finds it.
+        std::mem::forget(unsafe { libloading::Library::new(path) }.unwrap());
+        let root = tempfile::tempdir().unwrap();
+        let compiler = |arch| Compiler { cache: Some(root.path().into()), ..Compiler::new(arch).unwrap() };
+        let source = SOURCES.iter().find(|(name, _)| *name == "rotary.cu").unwrap();
+        let Image(code) = compiler(90).image(source).unwrap();
+        assert!(code.starts_with(b"\x7fELF"), "not machine code");
+        let kept = compiler(90).kept_as(source).unwrap();
+        assert_eq!(unseal(&std::fs::read(&kept).unwrap()).unwrap(), code);
+        // What is kept is what is used, and what is damaged is compiled anew.
+        std::fs::write(&kept, seal(b"kept")).unwrap();
+        assert_eq!(compiler(90).image(source).unwrap().0, b"kept");
+        std::fs::write(&kept, b"damaged").unwrap();
+        assert_eq!(compiler(90).image(source).unwrap().0, code);
+        let Image(text) = compiler(999).image(source).unwrap();
+        assert!(text.ends_with(b"\0") && String::from_utf8_lossy(&text).contains(".target sm_"), "not PTX");
+        let error = compiler(90).compile(&("wrong.cu", "__global__ void f() { g(); }")).unwrap_err();
+        assert!(
+            error.to_string().contains("wrong.cu for sm_90") && error.to_string().contains("\"g\""),
+            "{error}"
+        );
+    }
+
     #[test]
     fn a_kept_image_that_has_changed_is_not_used() {
         let mut sealed = seal(b"image");

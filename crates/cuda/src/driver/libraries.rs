@@ -47,11 +47,8 @@ pub fn has_driver() -> bool {
     *FOUND.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() })
 }
 
-/// Makes sure of all three libraries.
+/// Makes sure of the libraries beside the driver.
 pub fn find() -> Result<(), Unavailable> {
-    if !has_driver() {
-        return Err(Unavailable::NoDriver);
-    }
     for library in &BESIDE {
         if !(library.present)() {
             open_by_path(library)?;

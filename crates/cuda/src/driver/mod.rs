@@ -155,16 +155,16 @@ fn check(answer: sys::CUresult, what: &'static str) -> Result<(), Trouble> {
 }
 
 impl Driver {
-    /// Opens a card: finds the libraries, looks at the card, makes a stream.
+    /// Opens a card: looks at it, finds the libraries, makes a stream.
     ///
     /// # Errors
     /// Why it cannot be used.
     pub fn open(index: usize) -> Result<Self, Unavailable> {
-        libraries::find()?;
         let card = card::one(index)?;
         if card.capability < OLDEST {
             return Err(Unavailable::TooOld { name: card.name, capability: card.capability });
         }
+        libraries::find()?;
         Self::on(index, &card).map_err(|trouble| Unavailable::Other(trouble.to_string()))
     }
 

@@ -1,14 +1,16 @@
 //! Each operation against the CPU's, over odd sizes.
 
-use gft_model::Batch;
+use gft_cuda::Precision;
 use gft_model::device::{
     AdamWUpdate, Buffer, Chain, ChunkSeeds, ChunkTargets, ChunkWant, Device, HalfFormat, HalfView, Heads,
     KlDirection, MatMul, PAGE, Slot, Strides,
 };
 use gft_model::random::Stream;
+use gft_model::{Batch, Cpu};
 
 use crate::agree;
-use crate::compare::{normal, put, room};
+use crate::compare::{close, normal, put, room};
+use crate::machine::Emulated;
 use crate::models::{Random, as_trees, segments};
 
 /// Additions, multiplications and copies of single numbers: no rounding differs.
@@ -346,6 +348,52 @@ fn attention_over_a_forest() {
                 ]
             });
         }
+    }
+}
+
+/// What an operand of a matrix unit is: rounded to bf16.
+fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect()
+}
+
+#[test]
+fn attention_on_matrix_units() {
+    // Operands are given rounded, so that only probabilities and their gradients are rounded on the way: each by up to
+    // 2^-9 of itself, in sums whose terms are of both signs and of the size of the result.
+    const UNITS: f32 = (1 << 23 >> 7) as f32;
+    let mut random = Random(14);
+    let batch = as_trees(&segments(&mut random, 50, &FOREST));
+    for (dim, window) in [(64, None), (64, Some(7)), (128, None), (128, Some(100))] {
+        let heads = Heads { heads: 4, kv_heads: 2, dim };
+        let (rows, mixed) = (batch.len(), heads.heads * heads.dim);
+        let qkv = rounded(&normal(&mut random, rows * heads.width()));
+        let dout = rounded(&normal(&mut random, rows * mixed));
+        fn run<D: Device>(
+            device: &D,
+            (batch, heads, window): (&Batch, Heads, Option<usize>),
+            qkv: &[f32],
+            dout: &[f32],
+        ) -> [Vec<f32>; 3] {
+            let rows = batch.len();
+            let plan = device.plan(batch, Vec::new(), Vec::new());
+            let (qkv, dout_at) = (put(device, qkv), put(device, dout));
+            let (mut out, mut lse) = (room(device, dout.len()), room(device, rows * heads.heads));
+            device.attention(&plan, heads, window, qkv.get(), out.set(), lse.set());
+            let mut dqkv = room(device, rows * heads.width());
+            let (out_at, lse_at, d) = (out.get(), lse.get(), dqkv.set());
+            device.attention_backward(&plan, heads, window, qkv.get(), out_at, lse_at, dout_at.get(), d);
+            [out.read(device), lse.read(device), dqkv.read(device)]
+        }
+        let shape = (&batch, heads, window);
+        let machine = Emulated::default();
+        let ours = run(&machine.device(Precision::Bf16), shape, &qkv, &dout);
+        let expected = run(&Cpu::new(), shape, &qkv, &dout);
+        for (what, (ours, expected)) in
+            ["attention", "lse", "attention_backward"].iter().zip(ours.iter().zip(&expected))
+        {
+            close(what, ours, expected, UNITS);
+        }
+        assert!(ours[0] != expected[0], "the matrix units were not used");
     }
 }
 
