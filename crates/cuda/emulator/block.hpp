@@ -174,11 +174,6 @@ class Block {
                 break;
             }
         }
-        for (unsigned i = 0; i < threads; ++i) {
-            if (!threads_[i]->fiber.intact()) {
-                return "a thread's stack overflowed";
-            }
-        }
         char *past = shared_ + launch_->shared_bytes;
         if (std::any_of(past, past + GUARD, [](char byte) { return byte != '\xff'; })) {
             return "shared memory was written past the bytes of the launch";

@@ -3,8 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <memory>
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #if !defined(__x86_64__) || defined(GFT_UCONTEXT)
 #include <ucontext.h>
@@ -12,7 +16,7 @@
 
 namespace gft {
 
-// Bytes of a fiber's stack. Kernels keep at most a few KiB of arrays; `intact` tells whether it was enough.
+// Bytes of a fiber's stack. Kernels keep at most a few KiB of arrays.
 constexpr std::size_t STACK = 64 << 10;
 
 #if defined(__x86_64__) && !defined(GFT_UCONTEXT)
@@ -90,29 +94,36 @@ class Context {
 
 class Fiber {
   public:
-    Fiber() : stack_(new char[STACK]) {
-        std::memcpy(stack_.get(), &MARK, sizeof MARK);
+    // A stack whose lowest page nobody may touch: who overflows it is stopped there by the system, and spoils nothing.
+    Fiber() {
+        const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        void *memory = mmap(nullptr, page + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0) {
+            std::perror("emulator: a fiber's stack");
+            std::abort();
+        }
+        memory_ = static_cast<char *>(memory);
+        bytes_ = page + STACK;
     }
+    ~Fiber() {
+        munmap(memory_, bytes_);
+    }
+    Fiber(const Fiber &) = delete;
+    Fiber &operator=(const Fiber &) = delete;
 
     // Fibers begin at different places of their stacks, lest all have their hottest words in the same lines of the
     // cache.
     void begin(unsigned id, void (*entry)()) {
-        context_.begin(stack_.get(), STACK - id % 64 * 192, entry);
+        context_.begin(memory_ + bytes_ - STACK, STACK - id % 64 * 192, entry);
     }
 
     Context &context() {
         return context_;
     }
 
-    // Whether the end of the stack has never been reached.
-    bool intact() const {
-        return std::memcmp(stack_.get(), &MARK, sizeof MARK) == 0;
-    }
-
   private:
-    static constexpr std::uint64_t MARK = 0x67667420666c6f6full;
-
-    std::unique_ptr<char[]> stack_;
+    char *memory_;
+    std::size_t bytes_;
     Context context_;
 };
 
