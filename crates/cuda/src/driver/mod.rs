@@ -171,6 +171,15 @@ impl Driver {
     fn on(index: usize, card: &Card) -> Result<Self, Trouble> {
         let arch = card.capability.0 * 10 + card.capability.1;
         let compiler = Compiler::new(arch.unsigned_abs())?;
+        let (version, driver) = (compiler.version(), card.driver);
+        if version.0 > driver.0 {
+            // A driver takes programs of its own major version and of those before it.
+            return Err(Trouble::Other(format!(
+                "NVRTC {}.{} is newer than the driver, which knows CUDA {}.{}: install a newer driver, or NVRTC and cuBLASLt \
+                 of CUDA {}",
+                version.0, version.1, driver.0, driver.1, driver.0
+            )));
+        }
         let context = Context::of(index)?;
         context.here()?;
         let stream =
