@@ -20,7 +20,9 @@ const GRADIENT: f64 = 1e-4;
 
 fn batch_of(sequences: &[Vec<u32>]) -> Batch {
     let mut batch = Batch::new();
-    sequences.iter().for_each(|ids| drop(batch.push_sequence(ids).unwrap()));
+    for ids in sequences {
+        batch.push_sequence(ids).unwrap();
+    }
     batch
 }
 
