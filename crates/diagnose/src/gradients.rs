@@ -71,7 +71,7 @@ pub fn gradient_norms<D: Device>(
         gradients.reset();
         let seeds = Seeds { logprobs: vec![-1.0], ..Seeds::default() };
         policy.backward(&batch, forward, &Want::default(), &seeds, &mut gradients)?;
-        norms.push(gradient_norm(policy, &gradients));
+        norms.push(gradient_norm(policy, &gradients)?);
         if tick(done + 1) {
             return Err(Error::Interrupted);
         }

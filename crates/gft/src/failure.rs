@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use gft_data::DataError;
 use gft_model::ModelError;
+use gft_model::device::DeviceError;
 
 /// A failed command; the variant decides the exit code, which is stable.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum Failure {
     /// A model folder or a data file is not what it must be (3).
     #[error("{0}")]
     Data(String),
+    /// The device's memory does not suffice (4).
+    #[error("{0}")]
+    Memory(String),
     /// A server is gone, or refuses what it is asked (5).
     #[error("{0}")]
     Remote(String),
@@ -42,6 +46,7 @@ impl Failure {
             Self::Run(message) => Self::Run(format!("{place}: {message}")),
             Self::Usage(message) => Self::Usage(format!("{place}: {message}")),
             Self::Data(message) => Self::Data(format!("{place}: {message}")),
+            Self::Memory(message) => Self::Memory(format!("{place}: {message}")),
             Self::Remote(message) => Self::Remote(format!("{place}: {message}")),
             Self::Interrupted => Self::Interrupted,
         }
@@ -53,6 +58,7 @@ impl Failure {
             Self::Run(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => 3,
+            Self::Memory(_) => 4,
             Self::Remote(_) => 5,
             Self::Interrupted => 130,
         })
@@ -63,7 +69,10 @@ impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         match error {
             ModelError::Option(_) => Self::Usage(error.to_string()),
-            ModelError::Io { .. } | ModelError::Batch(_) => Self::Run(error.to_string()),
+            ModelError::Device(DeviceError::OutOfMemory { .. }) => Self::Memory(error.to_string()),
+            ModelError::Io { .. } | ModelError::Batch(_) | ModelError::Device(_) => {
+                Self::Run(error.to_string())
+            }
             _ => Self::Data(error.to_string()),
         }
     }
@@ -171,5 +180,20 @@ impl From<gft_study::Error> for Failure {
             Error::File { .. } => Self::Data(error.to_string()),
             Error::Io { .. } => Self::Run(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_memory_has_a_code_of_its_own() {
+        let device = "cuda:0".to_owned();
+        let full =
+            DeviceError::OutOfMemory { device: device.clone(), wanted: 8, free: 4, total: 16, held: 12 };
+        let failed = DeviceError::Failed { device, operation: "add".into(), reason: "no".into() };
+        assert_eq!(Failure::from(ModelError::Device(full)).exit_code(), ExitCode::from(4));
+        assert_eq!(Failure::from(ModelError::Device(failed)).exit_code(), ExitCode::from(1));
     }
 }

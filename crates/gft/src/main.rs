@@ -2,6 +2,7 @@
 
 mod columns;
 mod commands;
+mod device;
 mod failure;
 mod interrupt;
 mod model_path;

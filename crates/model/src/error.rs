@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::device::DeviceError;
+
 /// What can go wrong between a model folder and its token statistics.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -86,6 +88,9 @@ pub enum ModelError {
     /// A batch that cannot be run.
     #[error("invalid batch: {0}")]
     Batch(String),
+    /// The device stopped computing.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Options that contradict each other or are out of range.
     #[error("invalid option: {0}")]
     Option(String),

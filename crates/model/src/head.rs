@@ -9,8 +9,6 @@ use crate::batch::Batch;
 use crate::device::{Buffer, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, MatMul};
 use crate::weights::Weights;
 
-/// Elements of logits that are worked on together, 8 MiB: they stay in the last-level cache.
-const CHUNK_ELEMENTS: usize = 1 << 21;
 /// Rows of a chunk at least: fewer would read the head's weights too often.
 const CHUNK_ROWS: usize = 256;
 
@@ -48,9 +46,9 @@ impl HeadRows {
         head
     }
 
-    /// Ranges of rows that are worked on together.
-    pub fn chunks(&self, vocab: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (rows, step) = (self.rows.len(), CHUNK_ROWS.max(CHUNK_ELEMENTS / vocab.max(1)));
+    /// Ranges of rows that are worked on together, of about so many elements of logits.
+    pub fn chunks(&self, vocab: usize, elements: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (rows, step) = (self.rows.len(), CHUNK_ROWS.max(elements / vocab.max(1)));
         (0..rows).step_by(step).map(move |start| start..(start + step).min(rows))
     }
 

@@ -70,7 +70,7 @@ impl<D: Device> AdamW<D> {
     /// One update, in place, of all that is trained. The gradient is multiplied by `gradient_scale` (see [`clip_scale`]).
     ///
     /// # Errors
-    /// When no backward pass has filled the gradients.
+    /// When no backward pass has filled the gradients; when the device fails.
     pub fn update(
         &mut self,
         policy: &mut Policy<D>,
@@ -107,13 +107,21 @@ impl<D: Device> AdamW<D> {
                 self.v.part_mut(range()),
             );
         }
-        Ok(())
+        Ok(device.status()?)
     }
 }
 
 /// Euclidean norm of all gradients; 0 when there are none.
-pub fn gradient_norm<D: Device>(policy: &Policy<D>, grads: &Gradients<D>) -> f64 {
-    if grads.is_empty() { 0.0 } else { policy.device().sum_squares(grads.flat.all()).sqrt() }
+///
+/// # Errors
+/// When the device fails.
+pub fn gradient_norm<D: Device>(policy: &Policy<D>, grads: &Gradients<D>) -> Result<f64> {
+    if grads.is_empty() {
+        return Ok(0.0);
+    }
+    let squares = policy.device().sum_squares(grads.flat.all());
+    policy.device().status()?;
+    Ok(squares.sqrt())
 }
 
 /// Factor that brings a norm down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` computes it.

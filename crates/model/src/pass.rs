@@ -113,12 +113,12 @@ impl<D: Device> Policy<D> {
     /// Statistics of the targets of a forward pass.
     ///
     /// # Errors
-    /// When the reference cannot run the batch or has another vocabulary.
+    /// When the reference cannot run the batch or has another vocabulary; when the device fails.
     pub fn stats(&self, batch: &Batch, forward: &Forward<D>, want: &Want<'_, D>) -> Result<TokenStats> {
         forward.check(batch)?;
         let reference = self.reference(batch, want)?;
         let mut stats = TokenStats::for_targets(batch.targets().len(), want);
-        for chunk in forward.head.chunks(self.arch.vocab) {
+        for chunk in forward.head.chunks(self.arch.vocab, self.device.logits_at_once()) {
             let logits = self.head(forward).logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));
             let (offsets, of_chunk) = forward.head.targets(&chunk);
@@ -126,6 +126,7 @@ impl<D: Device> Policy<D> {
             let found = self.head(forward).stats(want.chunk(), targets, &logits, reference.as_ref());
             stats.scatter(&found, targets, &forward.head.order[of_chunk]);
         }
+        self.device.status()?;
         Ok(stats)
     }
 
@@ -151,7 +152,7 @@ impl<D: Device> Policy<D> {
     /// `seed` receives the statistics of some targets, the targets' indices in the batch, and returns their seeds.
     ///
     /// # Errors
-    /// When the forward pass kept nothing, or `seed` returns another number of seeds than targets.
+    /// When the forward pass kept nothing, or `seed` returns another number of seeds than targets; when the device fails.
     pub fn backward_with(
         &self,
         batch: &Batch,
@@ -175,13 +176,14 @@ impl<D: Device> Policy<D> {
         let mut accumulate = self.begin(grads);
         let head = self.head(&forward);
         let mut d_hidden = self.device.alloc(forward.hidden.len());
-        for chunk in forward.head.chunks(self.arch.vocab) {
+        for chunk in forward.head.chunks(self.arch.vocab, self.device.logits_at_once()) {
             let mut logits = head.logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));
             let (offsets, of_chunk) = forward.head.targets(&chunk);
             let targets = ChunkTargets { offsets: &offsets, tokens: &forward.head.tokens[of_chunk.clone()] };
             let order = &forward.head.order[of_chunk];
             let found = head.stats(want.chunk(), targets, &logits, reference.as_ref());
+            self.device.status()?;
             stats.scatter(&found, targets, order);
             let seeds = seed(&stats.pick(order), order);
             seeds.check(order.len(), want)?;
@@ -192,6 +194,7 @@ impl<D: Device> Policy<D> {
             accumulate = true;
         }
         self.layers_backward(forward, d_hidden, grads);
+        self.device.status()?;
         Ok(stats)
     }
 

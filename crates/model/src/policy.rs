@@ -187,7 +187,7 @@ impl<D: Device> Policy<D> {
         self.weights.read(&self.device, parameter, part, target);
     }
 
-    /// A copy of some gradients on the host; zeros when no backward pass has been added.
+    /// A copy of some gradients on the host, NaN where the device has failed; zeros when no backward pass has been added.
     pub fn read_gradients(&self, grads: &Gradients<D>, range: Range<usize>) -> Vec<f32> {
         let mut host = vec![0.0; range.len()];
         if !grads.empty {
@@ -196,7 +196,7 @@ impl<D: Device> Policy<D> {
         host
     }
 
-    /// A copy of some of [`Policy::params`] on the host.
+    /// A copy of some of [`Policy::params`] on the host, NaN where the device has failed.
     pub fn read_params(&self, range: Range<usize>) -> Vec<f32> {
         let mut host = vec![0.0; range.len()];
         self.device.read(self.params().part(range), &mut host);

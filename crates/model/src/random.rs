@@ -25,6 +25,11 @@ impl Stream {
         Self { key: mix(self.key ^ mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15))) }
     }
 
+    /// What the stream's numbers are a function of, for devices that compute them themselves.
+    pub fn key(self) -> u64 {
+        self.key
+    }
+
     /// 64 random bits.
     pub fn bits(self, counter: u64) -> u64 {
         mix(self.key.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))

@@ -35,7 +35,7 @@ fn two_steps(arch: &Architecture) -> Vec<(String, Vec<u32>)> {
         for (name, values) in [("log-probs", logprobs), ("entropy", entropy), ("KL", kl)] {
             found.push((format!("step {step}: {name}"), bits(&values)));
         }
-        let norm = gradient_norm(&policy, &grads);
+        let norm = gradient_norm(&policy, &grads).unwrap();
         found
             .push((format!("step {step}: norm"), vec![(norm.to_bits() >> 32) as u32, norm.to_bits() as u32]));
         for parameter in &policy.layout().parameters {

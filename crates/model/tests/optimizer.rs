@@ -307,7 +307,7 @@ fn the_norm_is_that_of_all_gradients() {
     let grads = step_gradients(&policy, &[5, 6, 7, 8, 9]);
     let all = policy.read_gradients(&grads, 0..policy.layout().len);
     let exact = all.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-    let norm = gradient_norm(&policy, &grads);
+    let norm = gradient_norm(&policy, &grads).unwrap();
     // f64 sums of some 10,000 squares in two orders.
     assert!((norm - exact).abs() < 1e-12 * exact, "{norm}, expected {exact}");
 }

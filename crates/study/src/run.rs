@@ -71,11 +71,10 @@ pub struct Heard {
 pub fn train(resolved: &Resolved, step: &mut dyn FnMut(Heard), stop: &dyn Fn() -> bool) -> Result<Trained> {
     let began = Instant::now();
     let mut watch = Steps { heard: step, curve: Vec::new() };
-    let finished =
-        match gft_train::train(&gft_train::cpu(resolved)?, resolved, &Begin::Fresh, &mut watch, stop) {
-            Err(gft_train::Error::Interrupted) => return Err(Error::Interrupted),
-            other => other?,
-        };
+    let finished = match gft_train::train(&Cpu::new(), resolved, &Begin::Fresh, &mut watch, stop) {
+        Err(gft_train::Error::Interrupted) => return Err(Error::Interrupted),
+        other => other?,
+    };
     Ok(Trained {
         folder: finished.model,
         steps: finished.steps,

@@ -7,7 +7,6 @@ mod adapters;
 mod collect;
 pub mod config;
 mod console;
-mod device;
 mod disk;
 mod error;
 mod evaluate;
@@ -35,7 +34,6 @@ mod trainer_state;
 mod watch;
 
 pub use console::Console;
-pub use device::cpu;
 pub use error::{ConfigError, Error, Result};
 pub use evaluate::{Evaluated, evaluate};
 pub use memory::peak_bytes;

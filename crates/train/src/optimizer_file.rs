@@ -24,7 +24,7 @@ const MAX_HEADER: u64 = 1 << 20;
 /// Writes the optimizer's state; `masters` adds the weights in f32.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file that cannot be written; a device that fails.
 pub fn write<D: Device>(
     checkpoint: &Path,
     policy: &Policy<D>,
@@ -65,13 +65,15 @@ pub fn write<D: Device>(
             put(&bytes)?;
         }
     }
+    // What was written was read from the device; had that failed, the file would hold NaN.
+    policy.device().status().map_err(gft_model::ModelError::from)?;
     file.flush().map_err(failed)
 }
 
 /// Reads the state back: the optimizer, and the weights in f32 where the file has them.
 ///
 /// # Errors
-/// A file that is missing, damaged, or of another model.
+/// A file that is missing, damaged, or of another model; a device that fails.
 pub fn read<D: Device>(
     checkpoint: &Path,
     policy: &Policy<D>,
@@ -114,5 +116,6 @@ pub fn read<D: Device>(
     let moment = |found: Option<D::Buf>, name| found.ok_or_else(|| refuse(format!("it has no `{name}`")));
     let (m, v) = (moment(take("exp_avg"), "exp_avg")?, moment(take("exp_avg_sq"), "exp_avg_sq")?);
     let masters = take("master");
+    policy.device().status().map_err(gft_model::ModelError::from)?;
     Ok((AdamW::restore(policy, config, m, v, updates)?, masters))
 }

@@ -98,9 +98,9 @@ impl<D: Device> Trainer<D> {
     /// Without any signal there is nothing to update from: weights and moments stay.
     ///
     /// # Errors
-    /// What the optimizer refuses.
+    /// What the optimizer refuses; a device that fails.
     pub fn guarded_update(&mut self, loss: f64, learning_rate: f64, counts: Counts) -> Result<UpdateReport> {
-        let grad_norm = gradient_norm(&self.policy, &self.gradients);
+        let grad_norm = gradient_norm(&self.policy, &self.gradients)?;
         let decision = decide(&self.guard_config, &self.guard, loss, grad_norm);
         let signal = !self.gradients.is_empty();
         if decision == Decision::Accept && signal {

@@ -100,7 +100,7 @@ fn by_hand(trainer: &Trainer<gft_model::Cpu>) -> (f64, f64) {
             policy.backward(&batch, forward, &Want::default(), &seeds, &mut gradients).unwrap();
         }
     }
-    (found.loss, gradient_norm(policy, &gradients))
+    (found.loss, gradient_norm(policy, &gradients).unwrap())
 }
 
 fn close(a: f64, b: f64, relative: f64) -> bool {

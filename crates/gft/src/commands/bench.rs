@@ -10,9 +10,11 @@ use gft_model::generate::{Generator, Options, Request, Sampling};
 use gft_model::optimizer::{AdamW, AdamWConfig, clip_scale, gradient_norm};
 use gft_model::policy::{Keep, Seeds, Want};
 use gft_model::random::Stream;
-use gft_model::{Batch, Cpu, Policy};
+use gft_model::{Batch, ModelError, Policy};
 
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
+use crate::terminal::Verbosity;
 use gft_step::{Sizes, gft_step};
 use measure::{Figure, median_seconds};
 use shapes::{Preset, Shape};
@@ -79,9 +81,6 @@ pub struct Args {
     /// Compute each layer twice instead of keeping its activations.
     #[arg(long)]
     recompute: bool,
-    /// Round the operands of training's products to bf16 and sum in f32.
-    #[arg(long)]
-    bf16: bool,
     /// Train: LoRA adapters of this rank on all linear layers of a base in bfloat16, instead of all weights.
     #[arg(long, value_name = "RANK")]
     lora: Option<usize>,
@@ -94,55 +93,67 @@ pub struct Args {
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
 
 /// Runs `gft bench`.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let device = args.device()?;
-    let shape = args.preset.shape();
-    for what in &args.what {
-        let figures = match what {
-            What::Matmul => matmul(&args, &device, &shape),
-            What::Memory => vec![memory(&args)],
-            What::Train => vec![train(&args, &device, &shape)?],
-            What::Group => group(&args, &device, &shape)?,
-            What::Decode => vec![decode(&args, &device, &shape)?],
-            What::GftStep => {
-                let sizes = Sizes {
-                    prompts: args.step_prompts,
-                    prompt: args.step_prompt,
-                    new_tokens: args.step_tokens,
-                    warmup: args.warmup,
-                    runs: args.runs,
-                };
-                gft_step(args.preset, &device, &shape, &sizes)?
+    args.device.run(args.verbosity, Measuring { args: &args })
+}
+
+/// Measuring a device.
+struct Measuring<'a> {
+    args: &'a Args,
+}
+
+impl Work for Measuring<'_> {
+    type Output = ();
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<(), Failure> {
+        let Measuring { args } = self;
+        let shape = args.preset.shape();
+        for what in &args.what {
+            let figures = match what {
+                What::Matmul => matmul(&device, args, &shape),
+                What::Memory => vec![memory(args)],
+                What::Train => vec![train(&device, args, &shape)?],
+                What::Group => group(&device, args, &shape)?,
+                What::Decode => vec![decode(&device, args, &shape)?],
+                What::GftStep => {
+                    let sizes = Sizes {
+                        prompts: args.step_prompts,
+                        prompt: args.step_prompt,
+                        new_tokens: args.step_tokens,
+                        warmup: args.warmup,
+                        runs: args.runs,
+                    };
+                    gft_step(&device, args.preset, &shape, &sizes)?
+                }
+            };
+            for figure in figures {
+                if args.json { println!("{}", figure.json()) } else { println!("{figure}") }
             }
-        };
-        for figure in figures {
-            if args.json { println!("{}", figure.json()) } else { println!("{figure}") }
         }
-    }
-    Ok(())
-}
-
-impl Args {
-    fn device(&self) -> Result<Cpu, Failure> {
-        if !self.bf16 {
-            return Ok(Cpu::new());
-        }
-        let lacks = "--bf16: this processor has no products of bf16 (AVX512_BF16); leave it out";
-        Cpu::with_bf16_products().ok_or_else(|| Failure::usage(lacks))
+        Ok(device.status().map_err(ModelError::from)?)
     }
 }
 
-fn buffer(device: &Cpu, len: usize) -> <Cpu as Device>::Buf {
+/// Waits until all that was asked of a device is done: what is read has been computed.
+fn wait<D: Device>(device: &D, x: &D::Buf) {
+    device.read(x.part(0..1), &mut [0.0]);
+}
+
+fn buffer<D: Device>(device: &D, len: usize) -> D::Buf {
     let mut x = device.alloc(len);
     let values: Vec<f32> = (0..len).map(|i| (i % 97) as f32 * 0.01 - 0.5).collect();
     device.write(&values, x.all_mut());
     x
 }
 
-fn matmul(args: &Args, device: &Cpu, shape: &Shape) -> Vec<Figure> {
+fn matmul<D: Device>(device: &D, args: &Args, shape: &Shape) -> Vec<Figure> {
     let tokens = args.batch.unwrap_or(shape.batch) * args.seq.unwrap_or(shape.seq);
     let sizes = [("square", 2048, 2048, 2048), ("gate_up", tokens, 2 * shape.ffn, shape.hidden)];
     let forms = [("nt", false, true), ("nn", false, false), ("tn", true, false)];
@@ -151,8 +162,10 @@ fn matmul(args: &Args, device: &Cpu, shape: &Shape) -> Vec<Figure> {
         let (a, b, mut c) = (buffer(device, m * k), buffer(device, k * n), device.zeros(m * n));
         for (form, transpose_a, transpose_b) in forms {
             let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate: false };
-            let seconds =
-                median_seconds(args.warmup, args.runs, || device.matmul(op, a.all(), b.all(), c.all_mut()));
+            let seconds = median_seconds(args.warmup, args.runs, || {
+                device.matmul(op, a.all(), b.all(), c.all_mut());
+                wait(device, &c);
+            });
             let flops = 2.0 * (m * n * k) as f64;
             figures.push(
                 Figure::new(format!("matmul.{name}.{form} [{m}x{k}x{n}]"), seconds, args.runs).flops(flops),
@@ -183,7 +196,7 @@ fn memory(args: &Args) -> Figure {
 }
 
 /// Generation from prompts that differ; arranging the weights is part of it.
-fn decode(args: &Args, device: &Cpu, shape: &Shape) -> Result<Figure, Failure> {
+fn decode<D: Device + Clone>(device: &D, args: &Args, shape: &Shape) -> Result<Figure, Failure> {
     let count = args.decode_batch.unwrap_or(shape.decode_batch);
     let policy = shape.policy(device.clone())?;
     let request = |i| Request {
@@ -219,10 +232,10 @@ fn tokens(count: usize, vocab: usize, salt: usize) -> Vec<u32> {
     (0..count).map(|i| ((i * 7919 + salt * 104_729 + 13) % vocab) as u32).collect()
 }
 
-fn step(
-    policy: &mut Policy<Cpu>,
-    optimizer: &mut AdamW<Cpu>,
-    grads: &mut gft_model::Gradients<Cpu>,
+fn step<D: Device>(
+    policy: &mut Policy<D>,
+    optimizer: &mut AdamW<D>,
+    grads: &mut gft_model::Gradients<D>,
     batch: &Batch,
     keep: Keep,
 ) -> Result<(), Failure> {
@@ -233,18 +246,19 @@ fn step(
         logprobs: vec![-1.0 / n; stats.logprobs.len()],
         ..Seeds::default()
     })?;
-    let scale = clip_scale(gradient_norm(policy, grads), 1.0);
+    let scale = clip_scale(gradient_norm(policy, grads)?, 1.0);
     optimizer.update(policy, grads, 1e-4, scale)?;
+    wait(policy.device(), policy.params());
     Ok(())
 }
 
-fn train(args: &Args, device: &Cpu, shape: &Shape) -> Result<Figure, Failure> {
+fn train<D: Device + Clone>(device: &D, args: &Args, shape: &Shape) -> Result<Figure, Failure> {
     let (count, seq) = (args.batch.unwrap_or(shape.batch), args.seq.unwrap_or(shape.seq));
     let mut batch = Batch::new();
     for i in 0..count {
         batch.push_sequence(&tokens(seq, shape.vocab, i))?;
     }
-    let seconds = steps(args, device, shape, &batch)?;
+    let seconds = steps(device, args, shape, &batch)?;
     let recompute = if args.recompute { ".recompute" } else { "" };
     let lora = args.lora.map_or(String::new(), |rank| format!(".lora{rank}"));
     let name = format!("train.{}{recompute}{lora}", args.preset.name());
@@ -256,7 +270,7 @@ fn train(args: &Args, device: &Cpu, shape: &Shape) -> Result<Figure, Failure> {
     Ok(figure.tokens(batch.len()).flops(flops))
 }
 
-fn steps(args: &Args, device: &Cpu, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
+fn steps<D: Device + Clone>(device: &D, args: &Args, shape: &Shape, batch: &Batch) -> Result<f64, Failure> {
     let keep = if args.recompute { Keep::LayerInputs } else { Keep::Activations };
     let mut policy = match args.lora {
         None => shape.policy(device.clone())?,
@@ -274,7 +288,7 @@ fn steps(args: &Args, device: &Cpu, shape: &Shape, batch: &Batch) -> Result<f64,
 }
 
 /// The same group as a tree and as separate sequences.
-fn group(args: &Args, device: &Cpu, shape: &Shape) -> Result<Vec<Figure>, Failure> {
+fn group<D: Device + Clone>(device: &D, args: &Args, shape: &Shape) -> Result<Vec<Figure>, Failure> {
     let prompt = tokens(args.prompt, shape.vocab, 0);
     let responses: Vec<Vec<u32>> =
         (1..=args.responses).map(|i| tokens(args.response, shape.vocab, i)).collect();
@@ -289,7 +303,7 @@ fn group(args: &Args, device: &Cpu, shape: &Shape) -> Result<Vec<Figure>, Failur
     [("tree", tree), ("separate", separate)]
         .into_iter()
         .map(|(form, batch)| {
-            let seconds = steps(args, device, shape, &batch)?;
+            let seconds = steps(device, args, shape, &batch)?;
             let name = format!("group.{}.{form} {size}", args.preset.name());
             Ok(Figure::new(name, seconds, args.runs).tokens(batch.len()))
         })

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use gft_data::{CompletionText, Encoder, Message};
+use gft_model::device::Device;
 use gft_model::generate::{Completion, Finish, Generator, Observer, Request};
 use gft_model::random::Stream;
-use gft_model::{Cpu, Policy};
+use gft_model::{ModelFolder, Policy};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::prompts::{self, TemplateArgs};
 use crate::sampling::{GenerationConfig, SamplingArgs, Settings};
@@ -29,6 +31,8 @@ pub struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     verbosity: Verbosity,
 }
@@ -49,27 +53,44 @@ pub fn run(args: Args) -> Result<(), Failure> {
         args.verbosity
             .note("no chat template in the model folder: turns are written plainly, one below the other");
     }
-    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
-    let mut lines = Lines::open()?;
-    if lines.is_terminal() {
-        args.verbosity
-            .note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
+    let (verbosity, folder, encoder, settings) = (args.verbosity, &folder, &encoder, &settings);
+    args.device.run(verbosity, Talking { verbosity, folder, encoder, settings })
+}
+
+/// Talking, once it is known with whom and how.
+struct Talking<'a> {
+    verbosity: Verbosity,
+    folder: &'a ModelFolder,
+    encoder: &'a Encoder,
+    settings: &'a Settings,
+}
+
+impl Work for Talking<'_> {
+    type Output = ();
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<(), Failure> {
+        let Talking { verbosity, folder, encoder, settings } = self;
+        let policy: Policy<D> = folder.load_frozen(device)?;
+        let mut lines = Lines::open()?;
+        if lines.is_terminal() {
+            verbosity.note("/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer");
+        }
+        Chat {
+            generator: Generator::new(&policy),
+            limit: policy.architecture().max_positions,
+            vocab: policy.architecture().vocab,
+            encoder,
+            settings,
+            messages: Vec::new(),
+            turns: 0,
+        }
+        .talk(&mut lines, verbosity)
     }
-    Chat {
-        generator: Generator::new(&policy),
-        limit: policy.architecture().max_positions,
-        vocab: policy.architecture().vocab,
-        encoder: &encoder,
-        settings: &settings,
-        messages: Vec::new(),
-        turns: 0,
-    }
-    .talk(&mut lines, args.verbosity)
 }
 
 /// A conversation.
-struct Chat<'a> {
-    generator: Generator<'a, Cpu>,
+struct Chat<'a, D: Device> {
+    generator: Generator<'a, D>,
     limit: usize,
     vocab: usize,
     encoder: &'a Encoder,
@@ -78,7 +99,7 @@ struct Chat<'a> {
     turns: u64,
 }
 
-impl Chat<'_> {
+impl<D: Device> Chat<'_, D> {
     /// Turn after turn, until the user leaves.
     fn talk(&mut self, lines: &mut Lines, verbosity: Verbosity) -> Result<(), Failure> {
         while let Some(line) = lines.next()? {

@@ -9,10 +9,12 @@ use gft_data::{Dataset, EncodeOptions, Encoder};
 use gft_diagnose::{
     Examples, GradientShares, Paths, Probe, ShortRun, Sparsity, Weights, gradient_shares, short_run,
 };
-use gft_model::{Cpu, Policy};
+use gft_model::device::Device;
+use gft_model::{ModelFolder, Policy};
 use serde::Serialize;
 
 use crate::columns::ColumnArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path, output, prompts};
@@ -72,6 +74,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
@@ -117,58 +121,76 @@ fn diagnose(args: &Args) -> Result<Diagnosis, Failure> {
     args.verbosity.detail(&data.description());
     let positions = folder.architecture().max_positions;
     let examples = Examples::read(&data, &encoder, positions, args.rows as usize)?;
-    let device = Cpu::new();
-    let policy: Policy<Cpu> = folder.load(device.clone())?;
-    let logprobs = examples.logprobs(&policy, &mut interrupt::asked)?;
-    let flat: Vec<f64> = logprobs.iter().flatten().flatten().copied().collect();
-    let weights = Weights::of(&flat, args.tau)
-        .ok_or_else(|| Failure::data("no token of these demonstrations is learned".to_owned()))?;
-    let quiet = args.verbosity.quiet;
-    let gradients = match args.gradient_tokens as usize {
-        0 => None,
-        budget => {
-            let mut progress = Progress::new("gradients", quiet);
-            let mut tick = |done: usize, of: usize| {
-                progress.update(done as f64 / of as f64, done, || {
-                    format!("{done}/{of} tokens, a backward pass each")
-                });
-                interrupt::asked()
-            };
-            let used = &examples.used;
-            Some(gradient_shares(&policy, used, &logprobs, args.tau, budget, args.seed, &mut tick)?)
-        }
-    };
-    let asked = examples.used.len().min(args.prompts as usize);
-    let probe = Probe {
-        examples: &examples.used[..asked],
-        encoder: &encoder,
-        samples: args.samples as usize,
-        max_new_tokens: (args.max_new_tokens as usize).min(positions),
-        max_batch: args.batch as usize,
-        seed: args.seed,
-    };
-    let mut progress = Progress::new("own samples", quiet);
-    let sparsity =
-        probe.of(&policy, &mut ticking(&mut progress, asked * probe.samples * probe.max_new_tokens))?;
-    progress.clear();
-    let sparsity = (sparsity.prompts > 0).then_some(sparsity);
-    drop(policy);
-    let paths = match (&sparsity, args.sft_steps) {
-        (Some(before), 1..) => Some(paths(args, &device, &probe, before.clone())?),
-        _ => None,
-    };
-    Ok(Diagnosis {
-        model: args.model.display().to_string(),
-        data: args.data.iter().map(|path| path.display().to_string()).collect(),
-        tau: args.tau,
-        demonstrations: examples.used.len(),
-        rows_without_demonstration: examples.without,
-        rows_too_long: examples.too_long,
-        weights,
-        gradients,
-        sparsity,
-        paths,
-    })
+    let (folder, encoder, examples) = (&folder, &encoder, &examples);
+    args.device.run(args.verbosity, Diagnosing { args, folder, encoder, examples })
+}
+
+/// Diagnosing with demonstrations that have been read.
+struct Diagnosing<'a> {
+    args: &'a Args,
+    folder: &'a ModelFolder,
+    encoder: &'a Encoder,
+    examples: &'a Examples,
+}
+
+impl Work for Diagnosing<'_> {
+    type Output = Diagnosis;
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<Diagnosis, Failure> {
+        let Diagnosing { args, folder, encoder, examples } = self;
+        let positions = folder.architecture().max_positions;
+        let policy: Policy<D> = folder.load(device.clone())?;
+        let logprobs = examples.logprobs(&policy, &mut interrupt::asked)?;
+        let flat: Vec<f64> = logprobs.iter().flatten().flatten().copied().collect();
+        let weights = Weights::of(&flat, args.tau)
+            .ok_or_else(|| Failure::data("no token of these demonstrations is learned".to_owned()))?;
+        let quiet = args.verbosity.quiet;
+        let gradients = match args.gradient_tokens as usize {
+            0 => None,
+            budget => {
+                let mut progress = Progress::new("gradients", quiet);
+                let mut tick = |done: usize, of: usize| {
+                    progress.update(done as f64 / of as f64, done, || {
+                        format!("{done}/{of} tokens, a backward pass each")
+                    });
+                    interrupt::asked()
+                };
+                let used = &examples.used;
+                Some(gradient_shares(&policy, used, &logprobs, args.tau, budget, args.seed, &mut tick)?)
+            }
+        };
+        let asked = examples.used.len().min(args.prompts as usize);
+        let probe = Probe {
+            examples: &examples.used[..asked],
+            encoder,
+            samples: args.samples as usize,
+            max_new_tokens: (args.max_new_tokens as usize).min(positions),
+            max_batch: args.batch as usize,
+            seed: args.seed,
+        };
+        let mut progress = Progress::new("own samples", quiet);
+        let sparsity =
+            probe.of(&policy, &mut ticking(&mut progress, asked * probe.samples * probe.max_new_tokens))?;
+        progress.clear();
+        let sparsity = (sparsity.prompts > 0).then_some(sparsity);
+        drop(policy);
+        let paths = match (&sparsity, args.sft_steps) {
+            (Some(before), 1..) => Some(paths(args, &device, &probe, before.clone())?),
+            _ => None,
+        };
+        Ok(Diagnosis {
+            model: args.model.display().to_string(),
+            data: args.data.iter().map(|path| path.display().to_string()).collect(),
+            tau: args.tau,
+            demonstrations: examples.used.len(),
+            rows_without_demonstration: examples.without,
+            rows_too_long: examples.too_long,
+            weights,
+            gradients,
+            sparsity,
+            paths,
+        })
+    }
 }
 
 /// Shows tokens against the most that there can be, and asks for an interruption.
@@ -183,7 +205,12 @@ fn ticking(progress: &mut Progress, most: usize) -> impl FnMut() -> bool + '_ {
     }
 }
 
-fn paths(args: &Args, device: &Cpu, probe: &Probe<'_>, before: Sparsity) -> Result<Paths, Failure> {
+fn paths<D: Device + Clone>(
+    args: &Args,
+    device: &D,
+    probe: &Probe<'_>,
+    before: Sparsity,
+) -> Result<Paths, Failure> {
     let run = ShortRun {
         model: &args.model,
         data: &args.data,

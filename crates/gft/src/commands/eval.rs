@@ -11,10 +11,12 @@ use clap::{Args as ClapArgs, ValueEnum};
 use gft_data::{Dataset, ReadOptions};
 use gft_eval::stats::Bootstrap;
 use gft_eval::{Drift, DriftOptions, Grader, Record, RunOptions, Shot, Style, Styled, Task, compare, drift};
+use gft_model::device::Device;
 use gft_model::generate::Sampling;
 use serde_json::json;
 
 use crate::columns::ColumnArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::prompts::TemplateArgs;
@@ -100,6 +102,8 @@ pub struct Args {
     #[command(flatten)]
     template: TemplateArgs,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
@@ -168,38 +172,53 @@ struct Plan {
 pub fn run(args: Args) -> Result<(), Failure> {
     interrupt::install()?;
     let plan = plan(&args)?;
-    let begin = std::time::Instant::now();
-    let mut first = Model::open(&args.model, &args.template, &plan)?;
-    let mut second = match &args.against {
-        Some(path) => Some(Model::open(path, &args.template, &plan)?),
-        None => None,
-    };
-    let out = |path: &Path| args.output_dir.clone().unwrap_or_else(|| default_output(path));
-    let found = first.evaluate(&plan, &out(&args.model))?;
-    if let Some(folder) = &args.harness_dir {
-        let seconds = begin.elapsed().as_secs_f64();
-        write_harness(folder, &args, &plan, &found, seconds)?;
-    }
-    let Some(second) = &mut second else {
-        return print(&args, &found, None);
-    };
-    let other = second.evaluate(&plan, &out(second.path()))?;
-    let differences: Vec<_> = found
-        .iter()
-        .zip(&other)
-        .map(|(a, b)| (a.task.clone(), compare(&a.records, &b.records, &plan.bootstrap)))
-        .collect();
-    let drift = match args.drift_prompts {
-        0 => None,
-        count => Some(measure_drift(&plan, &first, second, count as usize)?),
-    };
-    let compared = Compared { path: second.path().to_owned(), found: other, differences, drift };
-    let kept = json!({"against": compared.path.display().to_string(), "differences": by_task(&compared.differences),
+    args.device.run(args.verbosity, Evaluating { args: &args, plan: &plan })
+}
+
+/// Evaluating by a plan.
+struct Evaluating<'a> {
+    args: &'a Args,
+    plan: &'a Plan,
+}
+
+impl Work for Evaluating<'_> {
+    type Output = ();
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<(), Failure> {
+        let Evaluating { args, plan } = self;
+        let begin = std::time::Instant::now();
+        let mut first = Model::open(device.clone(), &args.model, &args.template, plan)?;
+        let mut second = match &args.against {
+            Some(path) => Some(Model::open(device, path, &args.template, plan)?),
+            None => None,
+        };
+        let out = |path: &Path| args.output_dir.clone().unwrap_or_else(|| default_output(path));
+        let found = first.evaluate(plan, &out(&args.model))?;
+        if let Some(folder) = &args.harness_dir {
+            let seconds = begin.elapsed().as_secs_f64();
+            write_harness(folder, args, plan, &found, seconds)?;
+        }
+        let Some(second) = &mut second else {
+            return print(args, &found, None);
+        };
+        let other = second.evaluate(plan, &out(second.path()))?;
+        let differences: Vec<_> = found
+            .iter()
+            .zip(&other)
+            .map(|(a, b)| (a.task.clone(), compare(&a.records, &b.records, &plan.bootstrap)))
+            .collect();
+        let drift = match args.drift_prompts {
+            0 => None,
+            count => Some(measure_drift(plan, &first, second, count as usize)?),
+        };
+        let compared = Compared { path: second.path().to_owned(), found: other, differences, drift };
+        let kept = json!({"against": compared.path.display().to_string(), "differences": by_task(&compared.differences),
                       "drift": &compared.drift});
-    for evaluated in &found {
-        evaluated.write("against.json", &kept)?;
+        for evaluated in &found {
+            evaluated.write("against.json", &kept)?;
+        }
+        print(args, &found, Some(compared))
     }
-    print(&args, &found, Some(compared))
 }
 
 fn plan(args: &Args) -> Result<Plan, Failure> {
@@ -281,7 +300,12 @@ fn default_output(model: &Path) -> PathBuf {
 }
 
 /// Prompts of all tasks in turn, so that each has its share.
-fn measure_drift(plan: &Plan, first: &Model, second: &Model, count: usize) -> Result<Drift, Failure> {
+fn measure_drift<D: Device>(
+    plan: &Plan,
+    first: &Model<D>,
+    second: &Model<D>,
+    count: usize,
+) -> Result<Drift, Failure> {
     let mut prompts = Vec::new();
     let per_task = count.div_ceil(plan.tasks.len());
     for task in &plan.tasks {

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use gft_data::{Encoder, Tokenizer};
+use gft_model::device::Device;
 use gft_model::generate::{Generator, Request};
 use gft_model::random::Stream;
-use gft_model::{Cpu, ModelFolder, Policy};
+use gft_model::{ModelFolder, Policy};
 use serde_json::{Map, Value, json};
 
 use crate::columns::RowColumnArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::prompts::{self, PromptArgs};
 use crate::rows::{self, InputRow};
-use crate::sampling::{GenerationConfig, SamplingArgs};
+use crate::sampling::{GenerationConfig, SamplingArgs, Settings};
 use crate::terminal::Verbosity;
 use crate::{interrupt, model_path};
 use collect::{Collector, Form, Input};
@@ -62,6 +64,8 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
@@ -81,32 +85,50 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(warning) = &settings.warning {
         args.verbosity.note(warning);
     }
-    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
-    let seed = Stream::new(settings.seed);
-    let requests: Vec<Request> = read
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| Request {
-            prompt: input.ids.clone(),
-            samples: args.samples as usize,
-            stream: seed.child(index as u64),
-        })
-        .collect();
-    let form = match &args.prompt {
-        Some(_) if args.text || (stdout().is_terminal() && !args.json) => Form::Text,
-        _ => Form::Json,
-    };
-    let mut collector = Collector::new(
-        &read.inputs,
-        read.tokenizer.as_deref(),
-        &settings,
-        args.samples as usize,
-        form,
-        args.verbosity,
-    );
-    Generator::new(&policy).run(&requests, &settings.options, &mut collector)?;
-    collector.end()
+    args.device
+        .run(args.verbosity, Completing { args: &args, folder: &folder, read: &read, settings: &settings })
+}
+
+/// Completing prompts that have been read.
+struct Completing<'a> {
+    args: &'a Args,
+    folder: &'a ModelFolder,
+    read: &'a Read,
+    settings: &'a Settings,
+}
+
+impl Work for Completing<'_> {
+    type Output = ();
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<(), Failure> {
+        let Completing { args, folder, read, settings } = self;
+        let policy: Policy<D> = folder.load_frozen(device)?;
+        let seed = Stream::new(settings.seed);
+        let requests: Vec<Request> = read
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| Request {
+                prompt: input.ids.clone(),
+                samples: args.samples as usize,
+                stream: seed.child(index as u64),
+            })
+            .collect();
+        let form = match &args.prompt {
+            Some(_) if args.text || (stdout().is_terminal() && !args.json) => Form::Text,
+            _ => Form::Json,
+        };
+        let mut collector = Collector::new(
+            &read.inputs,
+            read.tokenizer.as_deref(),
+            settings,
+            args.samples as usize,
+            form,
+            args.verbosity,
+        );
+        Generator::new(&policy).run(&requests, &settings.options, &mut collector)?;
+        collector.end()
+    }
 }
 
 /// Prompts as tokens, and what made them so.

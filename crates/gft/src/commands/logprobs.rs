@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use gft_model::device::Device;
 use gft_model::policy::Want;
-use gft_model::{Batch, Cpu, ModelFolder, Policy};
+use gft_model::{Batch, ModelFolder, Policy};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::columns::RowColumnArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::prompts::{self, PromptArgs};
 use crate::rows::{self, InputRow};
@@ -49,6 +51,8 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
@@ -87,18 +91,34 @@ pub fn run(args: Args) -> Result<(), Failure> {
             row.ids.len()
         )));
     }
-    let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
-    let total: usize = rows.iter().map(|row| row.ids.len()).sum();
-    let mut progress = Progress::new("logprobs", args.verbosity.quiet);
-    let (mut done, mut tokens) = (0, 0);
-    while done < rows.len() {
-        let count = fitting(&rows[done..], args.batch_tokens as usize);
-        score(&policy, &rows[done..done + count], args.temperature, &mut progress)?;
-        tokens += rows[done..done + count].iter().map(|row| row.ids.len()).sum::<usize>();
-        done += count;
-        progress.update(tokens as f64 / total as f64, tokens, || format!("{done}/{} rows", rows.len()));
+    args.device.run(args.verbosity, Scoring { args: &args, folder: &folder, rows: &rows })
+}
+
+/// Scoring rows that have been read.
+struct Scoring<'a> {
+    args: &'a Args,
+    folder: &'a ModelFolder,
+    rows: &'a [Scored],
+}
+
+impl Work for Scoring<'_> {
+    type Output = ();
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<(), Failure> {
+        let Scoring { args, folder, rows } = self;
+        let policy: Policy<D> = folder.load_frozen(device)?;
+        let total: usize = rows.iter().map(|row| row.ids.len()).sum();
+        let mut progress = Progress::new("logprobs", args.verbosity.quiet);
+        let (mut done, mut tokens) = (0, 0);
+        while done < rows.len() {
+            let count = fitting(&rows[done..], args.batch_tokens as usize);
+            score(&policy, &rows[done..done + count], args.temperature, &mut progress)?;
+            tokens += rows[done..done + count].iter().map(|row| row.ids.len()).sum::<usize>();
+            done += count;
+            progress.update(tokens as f64 / total as f64, tokens, || format!("{done}/{} rows", rows.len()));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// How many of the next rows fit a budget of tokens, at least one.
@@ -112,8 +132,8 @@ fn fitting(rows: &[Scored], budget: usize) -> usize {
 }
 
 /// Computes a batch and writes its rows.
-fn score(
-    policy: &Policy<Cpu>,
+fn score<D: Device>(
+    policy: &Policy<D>,
     rows: &[Scored],
     temperature: f32,
     progress: &mut Progress,

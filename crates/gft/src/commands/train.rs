@@ -1,16 +1,20 @@
 //! `gft train`: a run from a configuration file and flags.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Arg, ArgAction, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
+use gft_model::device::Device;
 use gft_train::config::{KEYS, Key, Resolved, Settings, load};
-use gft_train::{Begin, Console, cpu, train};
+use gft_train::{Begin, Console, Finished, train};
 use serde_json::Value;
 
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::interrupt::stop_flag;
 use crate::model_path;
+use crate::terminal::Verbosity;
 
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
@@ -30,6 +34,8 @@ pub struct Args {
     /// Say only the banner, notes and errors.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -197,12 +203,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(Some(word)) if word == Path::new("True") || word == Path::new("true") => Begin::Resume,
         Some(Some(path)) => Begin::At(path.clone()),
     };
-    let device = cpu(&resolved)?;
     let stop = stop_flag()?;
     let mut console = Console::new(std::io::stderr(), args.quiet);
-    let wants_to_stop = || stop.load(Ordering::Relaxed);
-    let finished = train(&device, &resolved, &begin, &mut console, &wants_to_stop);
-    match finished {
+    let verbosity = Verbosity { quiet: args.quiet, verbose: false };
+    let training = Training { resolved: &resolved, begin: &begin, console: &mut console, stop: &stop };
+    match args.device.run(verbosity, training)? {
         Ok(finished) => {
             console.summary(&finished, config.map(PathBuf::as_path));
             println!("{}", finished.model.display());
@@ -229,6 +234,23 @@ fn without_resume(line: impl Iterator<Item = String>) -> Vec<String> {
         }
     }
     kept
+}
+
+/// A run whose settings are known.
+struct Training<'a, W: Write> {
+    resolved: &'a Resolved,
+    begin: &'a Begin,
+    console: &'a mut Console<W>,
+    stop: &'a AtomicBool,
+}
+
+impl<W: Write> Work for Training<'_, W> {
+    type Output = Result<Finished, gft_train::Error>;
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<Self::Output, Failure> {
+        let wants_to_stop = || self.stop.load(Ordering::Relaxed);
+        Ok(train(&device, self.resolved, self.begin, self.console, &wants_to_stop))
+    }
 }
 
 /// Says what lies where the model should, as every command that takes a model does. A model that is missing from the

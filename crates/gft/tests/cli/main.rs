@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // test helpers stand outside of #[test] functions
 
 mod chat;
+mod device;
 mod generate;
 mod init_model;
 mod logprobs;

@@ -5,12 +5,14 @@
 //! the host. Matrices are row-major; `T` is tokens of the batch, `H` the width of the residual stream.
 
 pub mod cpu;
+mod failure;
 mod values;
 
 use std::ops::Range;
 
 use crate::batch::Batch;
 use crate::random::Stream;
+pub use failure::DeviceError;
 pub use values::{
     AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, HalfFormat, Heads, KlDirection,
     MatMul, PAGE, Slot, Strides,
@@ -73,6 +75,9 @@ pub struct HalfView<'a, H> {
 }
 
 /// The arithmetic of a decoder on one machine.
+///
+/// Operations return nothing, because a device may still be computing when they return. What went wrong is kept and said by
+/// [`Device::status`]; whoever takes numbers from a device asks for it before using them.
 pub trait Device: Send + Sync {
     /// Storage.
     type Buf: Buffer;
@@ -84,6 +89,27 @@ pub trait Device: Send + Sync {
     type Cache: Send + Sync;
     /// A batch in the form in which this device wants it.
     type Plan: Send + Sync;
+
+    /// The first failure, if there was one; from then on operations do nothing and reads give NaN. A failure of work that is
+    /// still under way shows after the next read at the latest.
+    ///
+    /// # Errors
+    /// The failure. A processor has none.
+    fn status(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    /// What distinguishes this device's rounding from the processor's f32, where something does: numbers of devices that
+    /// say different things are not compared bit for bit.
+    fn arithmetic(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Elements of logits that are worked on together.
+    fn logits_at_once(&self) -> usize {
+        // 8 MiB: they stay in a processor's last-level cache.
+        1 << 21
+    }
 
     /// Runs `task(0)` to `task(tasks - 1)` on the host's threads, in no order.
     fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));

@@ -178,6 +178,7 @@ impl ModelFolder {
                 })?,
             }
         }
+        device.status()?;
         Ok(Policy::of(device, self.architecture.clone(), layout, weights))
     }
 
@@ -185,7 +186,7 @@ impl ModelFolder {
     /// folder that PEFT, vLLM and SGLang read and that names the base model's folder. See [`SaveOptions`].
     ///
     /// # Errors
-    /// When a file cannot be read or written, with its name.
+    /// When a file cannot be read or written, with its name; when the device fails, and then the folder is worth nothing.
     pub fn save<D: Device>(&self, policy: &Policy<D>, target: &Path, options: &SaveOptions) -> Result<()> {
         let dtype = self.saved_dtype(policy, options)?;
         fs::create_dir_all(target).map_err(ModelError::io(target))?;
@@ -194,11 +195,13 @@ impl ModelFolder {
             write::copy_other_files(&self.dir, target)?;
         }
         match policy.adapter() {
-            Some(adapter) => adapter::write(adapter, policy.device(), self.base_dir(), dtype, target),
+            Some(adapter) => adapter::write(adapter, policy.device(), self.base_dir(), dtype, target)?,
             None => {
                 write::write_config(&self.config, &self.config_text, dtype, target)?;
-                write::write_weights(policy, dtype, options.shard_bytes, target)
+                write::write_weights(policy, dtype, options.shard_bytes, target)?;
             }
         }
+        // What was written was read from the device; had that failed, the files would hold NaN.
+        Ok(policy.device().status()?)
     }
 }

@@ -65,7 +65,7 @@ impl<'a, D: Device> Generator<'a, D> {
         let mut ends = device.alloc(last.len() * hidden);
         device.gather_rows(x.all(), &last, hidden, ends.all_mut());
         let mut logits = Vec::new();
-        self.logits(last.len(), &ends, &mut logits);
+        self.logits(last.len(), &ends, &mut logits)?;
         Ok(logits)
     }
 
@@ -79,7 +79,7 @@ impl<'a, D: Device> Generator<'a, D> {
         chains: &[Chain],
         cache: &mut D::Cache,
         logits: &mut Vec<f32>,
-    ) {
+    ) -> Result<()> {
         let (policy, device, hidden) = (self.policy, &self.policy.device, self.policy.arch.hidden);
         let rows = tokens.len();
         let positions: Vec<u32> = chains.iter().map(|chain| chain.len() as u32 - 1).collect();
@@ -95,10 +95,10 @@ impl<'a, D: Device> Generator<'a, D> {
                 device.cached_attention(cache, index, window, chains, qkv.all(), attention.all_mut());
             });
         }
-        self.logits(rows, &x, logits);
+        self.logits(rows, &x, logits)
     }
 
-    fn logits(&self, rows: usize, x: &D::Buf, host: &mut Vec<f32>) {
+    fn logits(&self, rows: usize, x: &D::Buf, host: &mut Vec<f32>) -> Result<()> {
         let (policy, device) = (self.policy, &self.policy.device);
         let mut normed = device.alloc(x.len());
         let mut inv = device.alloc(rows);
@@ -108,5 +108,6 @@ impl<'a, D: Device> Generator<'a, D> {
         device.linear(&self.head, rows, false, normed.all(), logits.all_mut());
         host.resize(logits.len(), 0.0);
         device.read(logits.all(), host);
+        Ok(device.status()?)
     }
 }

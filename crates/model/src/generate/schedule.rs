@@ -46,7 +46,8 @@ impl<D: Device> Generator<'_, D> {
     /// Completes every request; completions come in the order of requests and samples.
     ///
     /// # Errors
-    /// When options are out of range, or a prompt is empty, too long for the model or outside of its vocabulary.
+    /// When options are out of range, or a prompt is empty, too long for the model or outside of its vocabulary; when the
+    /// device fails.
     pub fn run(
         &self,
         requests: &[Request],
@@ -77,7 +78,7 @@ impl<D: Device> Generator<'_, D> {
             logits: Vec::new(),
         };
         while schedule.admit(observer)? || !schedule.active.is_empty() {
-            schedule.step(observer);
+            schedule.step(observer)?;
         }
         let mut done = schedule.done;
         done.sort_by_key(|completion| (completion.request, completion.sample));
@@ -144,9 +145,9 @@ impl<D: Device> Schedule<'_, D> {
     }
 
     /// Runs the last token of every active sequence and draws the next.
-    fn step(&mut self, observer: &mut dyn Observer) {
+    fn step(&mut self, observer: &mut dyn Observer) -> Result<()> {
         if self.active.is_empty() {
-            return;
+            return Ok(());
         }
         let mut sequences = std::mem::take(&mut self.active);
         let (mut tokens, mut slots, mut chains) = (Vec::new(), Vec::new(), Vec::new());
@@ -162,9 +163,10 @@ impl<D: Device> Schedule<'_, D> {
         }
         self.generator.policy.device().reserve_pages(&mut self.cache, self.pages.count());
         let mut logits = std::mem::take(&mut self.logits);
-        self.generator.step(&tokens, &slots, &chains, &mut self.cache, &mut logits);
+        self.generator.step(&tokens, &slots, &chains, &mut self.cache, &mut logits)?;
         self.draw(sequences, &mut logits, observer);
         self.logits = logits;
+        Ok(())
     }
 
     /// Draws the next token of each sequence; those that end are done, the others become active.

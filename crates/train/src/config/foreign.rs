@@ -7,8 +7,8 @@
 const FOREIGN: &[(&[&str], &str)] = &[
     (
         &["bf16", "fp16", "tf32", "half_precision_backend", "bf16_full_eval", "fp16_full_eval", "pure_bf16"],
-        "there is no mixed precision to choose; weights of 16 bits are read as they lie on disk and trained in f32; \
-         save_dtype says how they are saved",
+        "`--precision bf16` on the command line rounds the operands of products to bf16; weights of 16 bits are read as they \
+         lie on disk and trained in f32, and save_dtype says how they are saved",
     ),
     (
         &["torch_dtype", "dtype", "model_dtype"],

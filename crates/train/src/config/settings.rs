@@ -283,8 +283,6 @@ settings! {
     max_grad_norm: f64 = 1.0, "actor_rollout_ref.actor.grad_clip";
     /// Compute each layer twice instead of keeping its activations.
     gradient_checkpointing: bool = false, "actor_rollout_ref.model.enable_gradient_checkpointing";
-    /// Round the operands of training's products to bf16 and sum in f32; all else, the weights too, stays in f32.
-    bf16: bool = false;
     /// Refused updates in a row after which the run stops.
     guard_abort_after: u32 = 10;
     /// Refuse updates this many standard deviations above the last ones; 0 for none.
@@ -331,7 +329,6 @@ pub const RUN_KEYS: &[&str] = &[
     "lora_dropout",
     "lora_target_modules",
     "use_rslora",
-    "bf16",
     "seed",
     "stop_after_steps",
     "logging_steps",

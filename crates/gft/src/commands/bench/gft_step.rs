@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use gft_data::{SpecialTokens, Tokenizer, train_bpe, write_tokenizer_folder};
-use gft_model::Cpu;
+use gft_model::device::Device;
 use gft_model::optimizer::AdamW;
 use gft_model::random::Stream;
 use gft_objective::GuardHistory;
@@ -40,9 +40,14 @@ pub struct Sizes {
 ///
 /// # Errors
 /// A temporary folder that cannot be written.
-pub fn gft_step(preset: Preset, device: &Cpu, shape: &Shape, sizes: &Sizes) -> Result<Vec<Figure>, Failure> {
+pub fn gft_step<D: Device + Clone>(
+    device: &D,
+    preset: Preset,
+    shape: &Shape,
+    sizes: &Sizes,
+) -> Result<Vec<Figure>, Failure> {
     let dir = tempfile::tempdir().map_err(|error| Failure::Run(format!("temporary folder: {error}")))?;
-    let mut trainer = trainer(dir.path(), device.clone(), shape, sizes)?;
+    let mut trainer = trainer(device, dir.path(), shape, sizes)?;
     let mut times: [Vec<f64>; 3] = Default::default();
     let (mut drawn, mut computed) = (0, 0);
     for run in 0..sizes.warmup + sizes.runs {
@@ -78,8 +83,13 @@ pub fn gft_step(preset: Preset, device: &Cpu, shape: &Shape, sizes: &Sizes) -> R
     ])
 }
 
-fn trainer(dir: &Path, device: Cpu, shape: &Shape, sizes: &Sizes) -> Result<Trainer<Cpu>, Failure> {
-    let policy = shape.policy(device)?;
+fn trainer<D: Device + Clone>(
+    device: &D,
+    dir: &Path,
+    shape: &Shape,
+    sizes: &Sizes,
+) -> Result<Trainer<D>, Failure> {
+    let policy = shape.policy(device.clone())?;
     let tokenizer = tokenizer()?;
     write_tokenizer_folder(dir, &tokenizer, None, 4096)?;
     let data = dir.join("rows.jsonl");

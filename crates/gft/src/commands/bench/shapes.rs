@@ -4,9 +4,9 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use gft_model::architecture::{Architecture, Dtype, Family};
-use gft_model::device::cpu::CpuBuffer;
+use gft_model::device::{Buffer, Device};
 use gft_model::init::{NewModel, SpecialIds, random_frozen, random_weights};
-use gft_model::{Adapter, Cpu, LoraConfig, Policy};
+use gft_model::{Adapter, LoraConfig, Policy};
 
 use crate::failure::Failure;
 
@@ -18,6 +18,9 @@ pub enum Preset {
     /// Qwen2.5-0.5B: hidden 896, 24 layers, 14/2 heads, ffn 4864, vocab 151936; 1 x 256 tokens.
     #[value(name = "qwen0.5b")]
     Qwen05b,
+    /// Qwen2.5-1.5B: hidden 1536, 28 layers, 12/2 heads, ffn 8960, vocab 151936; 1 x 256 tokens.
+    #[value(name = "qwen1.5b")]
+    Qwen15b,
 }
 
 /// Sizes of a model and of a step.
@@ -43,6 +46,7 @@ impl Preset {
         match self {
             Preset::Small => "small",
             Preset::Qwen05b => "qwen0.5b",
+            Preset::Qwen15b => "qwen1.5b",
         }
     }
 
@@ -51,6 +55,7 @@ impl Preset {
         let (family, hidden, layers, heads, kv_heads, ffn, vocab, batch) = match self {
             Preset::Small => (Family::Llama, 256, 6, 4, 2, 1024, 4096, 8),
             Preset::Qwen05b => (Family::Qwen2, 896, 24, 14, 2, 4864, 151_936, 1),
+            Preset::Qwen15b => (Family::Qwen2, 1536, 28, 12, 2, 8960, 151_936, 1),
         };
         let new = NewModel {
             family,
@@ -77,13 +82,15 @@ impl Preset {
 
 impl Shape {
     /// A policy of this shape with random weights.
-    pub fn policy(&self, device: Cpu) -> Result<Policy<Cpu>, Failure> {
-        let weights = CpuBuffer::owned(&random_weights(&self.architecture, 0));
+    pub fn policy<D: Device>(&self, device: D) -> Result<Policy<D>, Failure> {
+        let values = random_weights(&self.architecture, 0);
+        let mut weights = device.alloc(values.len());
+        device.write(&values, weights.all_mut());
         Ok(Policy::new(device, self.architecture.clone(), weights)?)
     }
 
     /// A policy of this shape with random weights of bfloat16 and fresh adapters on all linear layers.
-    pub fn adapted(&self, device: Cpu, rank: usize) -> Result<Policy<Cpu>, Failure> {
+    pub fn adapted<D: Device>(&self, device: D, rank: usize) -> Result<Policy<D>, Failure> {
         let base = random_frozen(device, self.architecture.clone(), 0);
         let config = LoraConfig { r: rank, alpha: 2.0 * rank as f64, ..LoraConfig::default() };
         let adapter = Adapter::init(base.device(), &self.architecture, config, 0)?;

@@ -3,6 +3,9 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use gft_cuda::driver::Driver;
+use gft_cuda::{Card, Unavailable};
+
 use super::{Finding, State};
 use crate::terminal;
 
@@ -14,7 +17,9 @@ const DISK: f64 = 20.0;
 
 /// Every check, in the order in which they are printed.
 pub fn all(folder: &Path) -> Vec<Finding> {
-    vec![processor(), cores(), memory(), disk(folder), terminal_lines(), colour(), python(), gpu()]
+    let mut all = vec![processor(), cores(), memory(), disk(folder), terminal_lines(), colour(), python()];
+    all.extend(gpus());
+    all
 }
 
 fn fine(check: &'static str, found: impl Into<String>) -> Finding {
@@ -151,22 +156,44 @@ fn python() -> Finding {
     }
 }
 
-fn gpu() -> Finding {
-    let names = ["libcuda.so.1", "libcuda.so"];
-    let folders = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/lib/wsl/lib",
-    ];
-    let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&named).chain(folders.iter().map(PathBuf::from));
-    let found = folders.flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.exists());
-    match found {
-        Some(path) => fine("gpu", format!("CUDA driver found: {}", path.display())),
-        None => fine("gpu", "no CUDA driver found; the processor computes"),
+/// The cards: name, compute capability, memory, the driver's CUDA; and whether the libraries beside the driver are there,
+/// which opening a card finds out.
+fn gpus() -> Vec<Finding> {
+    let cards = match gft_cuda::cards() {
+        Err(Unavailable::NoDriver) => return vec![fine("gpu", "no NVIDIA driver; the processor computes")],
+        Err(why) => return vec![unusable(why.to_string())],
+        Ok(cards) if cards.is_empty() => return vec![unusable("the NVIDIA driver finds no card".into())],
+        Ok(cards) => cards,
+    };
+    cards.iter().enumerate().map(|(index, card)| gpu(index, card)).collect()
+}
+
+fn gpu(index: usize, card: &Card) -> Finding {
+    let Card { name, capability, memory, driver } = card;
+    let (gib, (major, minor)) = (*memory as f64 / GIB, capability);
+    let card = format!("cuda:{index} {name}, {gib:.0} GiB, compute capability {major}.{minor}");
+    match Driver::open(index) {
+        Ok(opened) => {
+            let ((major, minor), cublas) = opened.versions();
+            let (newest, minor_of) = driver;
+            fine(
+                "gpu",
+                format!(
+                    "{card}; driver for CUDA {newest}.{minor_of}, NVRTC {major}.{minor}, cuBLASLt {cublas}"
+                ),
+            )
+        }
+        Err(why) => unusable(format!("{card}: {why}")),
     }
+}
+
+fn unusable(found: String) -> Finding {
+    not(
+        State::Warning,
+        "gpu",
+        found,
+        "the processor computes until this is mended; --device cuda says the same",
+    )
 }
 
 /// A program on the search path.

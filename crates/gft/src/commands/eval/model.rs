@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use gft_data::{Encode, Encoder};
 use gft_eval::{Item, Problem, Record, Run, RunOptions, Store, Styled, Summary, Task};
+use gft_model::device::Device;
 use gft_model::generate::Generator;
-use gft_model::{Cpu, ModelFolder, Policy};
+use gft_model::{ModelFolder, Policy};
 use serde_json::{Value, json};
 use twox_hash::XxHash3_128;
 
@@ -18,9 +19,9 @@ use crate::prompts::{self, TemplateArgs};
 use crate::{interrupt, model_path};
 
 /// A model that is ready to answer.
-pub struct Model {
+pub struct Model<D: Device> {
     path: PathBuf,
-    policy: Policy<Cpu>,
+    policy: Policy<D>,
     encoder: Encoder,
     /// Of everything that decides what it says: weights, configuration, tokenizer.
     checksum: String,
@@ -54,15 +55,15 @@ impl Evaluated {
     }
 }
 
-impl Model {
+impl<D: Device> Model<D> {
     /// Opens a folder; nothing is computed yet.
-    pub fn open(path: &Path, template: &TemplateArgs, plan: &Plan) -> Result<Self, Failure> {
+    pub fn open(device: D, path: &Path, template: &TemplateArgs, plan: &Plan) -> Result<Self, Failure> {
         let folder: ModelFolder = model_path::open(path)?;
         let options = plan.styled.encode_options(template.encode_options());
         let said = format!("{options:?}");
         let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, options)?;
         plan.verbosity.detail(&format!("{}: {}", path.display(), encoder.description()));
-        let policy = folder.load_frozen(Cpu::new())?;
+        let policy = folder.load_frozen(device)?;
         let mut sum = checksum(path)?;
         if folder.lora().is_some() {
             sum = format!("{sum}+{}", checksum(folder.base_dir())?);
@@ -76,7 +77,7 @@ impl Model {
     }
 
     /// Its weights.
-    pub fn policy(&self) -> &Policy<Cpu> {
+    pub fn policy(&self) -> &Policy<D> {
         &self.policy
     }
 
@@ -127,7 +128,7 @@ impl Model {
     /// Everything that the records of a task depend on.
     fn settings(&self, task: &Task, plan: &Plan) -> Value {
         let RunOptions { samples, sampling, max_new_tokens, stop, seed, .. } = &plan.options;
-        json!({
+        let mut settings = json!({
             "task": task.name,
             "data": format!("{:016x}", task.fingerprint),
             "model": self.checksum,
@@ -142,7 +143,12 @@ impl Model {
             "seed": seed,
             "last_number": plan.grader.verifier.extract.last_number,
             "gft": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        // Completions of another rounding are others.
+        if let Some(arithmetic) = self.policy.device().arithmetic() {
+            settings["arithmetic"] = json!(arithmetic);
+        }
+        settings
     }
 
     /// Evaluates every task and keeps the records under `out`.
@@ -154,7 +160,7 @@ impl Model {
         plan.tasks.iter().map(|task| self.task(task, plan, &run, out)).collect()
     }
 
-    fn task(&self, task: &Task, plan: &Plan, run: &Run<'_, Cpu>, out: &Path) -> Result<Evaluated, Failure> {
+    fn task(&self, task: &Task, plan: &Plan, run: &Run<'_, D>, out: &Path) -> Result<Evaluated, Failure> {
         let settings = self.settings(task, plan);
         let mut store = Store::open(out, &task.name, &settings)?;
         let Items { found, too_long } = self.items(task, &plan.styled)?;

@@ -20,6 +20,7 @@ use super::panel::{Asking, Means, Voice};
 use super::spec::{self, Spec};
 use super::summary::{Plan, Source, Summary};
 use crate::columns::{BadRowsArg, ColumnArgs};
+use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{interrupt, output};
@@ -94,6 +95,8 @@ pub struct Args {
     /// Write the rows that are complete when a bound is reached, instead of stopping with what is in the cache.
     #[arg(long, help_heading = "Asking")]
     partial: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     verbosity: Verbosity,
 }
@@ -191,7 +194,14 @@ impl Build<'_> {
         let budget = Budget::new(bound);
         let mut summary = Summary::new(&self.args.output, self.cache.folder(), self.rows);
         let (data, cache, stop) = (self.data, self.cache, self.stop);
-        let filling = Filling { data, cache, budget: &budget, stop, verbosity: self.args.verbosity };
+        let filling = Filling {
+            data,
+            cache,
+            budget: &budget,
+            stop,
+            device: self.args.device,
+            verbosity: self.args.verbosity,
+        };
         for (at, voice) in self.voices.iter().enumerate() {
             // Looked for now: a policy that is also a teacher has answered some of its questions already.
             let census = &voice.who.census(data, self.rows, cache)?;

@@ -3,11 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gft_data::{Dataset, EncodeOptions, Encoder};
-use gft_model::{Cpu, Policy};
+use gft_model::device::Device;
+use gft_model::generate::Sampling;
+use gft_model::{ModelFolder, Policy};
 use gft_report::Progress;
-use gft_rollout::teacher::{AskEnded, Budget, Cache, Census, LocalTeacher, Tally, TeacherError, ask, draw};
+use gft_rollout::teacher::{
+    AskEnded, Budget, Cache, Census, LocalTeacher, Question, Tally, TeacherError, ask, draw,
+};
 
 use super::panel::{Means, Voice};
+use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
 use crate::{model_path, prompts};
@@ -21,6 +26,7 @@ pub struct Filling<'a> {
     pub cache: &'a Cache,
     pub budget: &'a Budget,
     pub stop: &'a AtomicBool,
+    pub device: DeviceArgs,
     pub verbosity: Verbosity,
 }
 
@@ -70,16 +76,47 @@ impl Filling<'_> {
                     ..EncodeOptions::default()
                 };
                 let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, options)?;
-                let policy: Policy<Cpu> = folder.load_frozen(Cpu::new())?;
-                let teacher = LocalTeacher {
-                    policy: &policy,
+                let drawing = Drawing {
+                    folder: &folder,
                     encoder: &encoder,
-                    distribution: distribution.clone(),
-                    max_batch: BATCH,
+                    distribution,
+                    cache: self.cache,
+                    n,
+                    total,
+                    question,
+                    tell: &mut tell,
+                    stop: &stop,
                 };
-                let tally = draw(&teacher, self.cache, n, total, question, &mut tell, &stop)?;
-                Ok((tally, AskEnded::Whole))
+                Ok((self.device.run(self.verbosity, drawing)?, AskEnded::Whole))
             }
         }
+    }
+}
+
+/// Drawing the answers of a model folder.
+struct Drawing<'a, Q> {
+    folder: &'a ModelFolder,
+    encoder: &'a Encoder,
+    distribution: &'a Sampling,
+    cache: &'a Cache,
+    n: usize,
+    total: u64,
+    question: Q,
+    tell: &'a mut dyn FnMut(&Tally),
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<Q: Fn(u64) -> Result<Option<Question>, TeacherError>> Work for Drawing<'_, Q> {
+    type Output = Tally;
+
+    fn on<D: Device + Clone>(self, device: D) -> Result<Tally, Failure> {
+        let policy: Policy<D> = self.folder.load_frozen(device)?;
+        let teacher = LocalTeacher {
+            policy: &policy,
+            encoder: self.encoder,
+            distribution: self.distribution.clone(),
+            max_batch: BATCH,
+        };
+        Ok(draw(&teacher, self.cache, self.n, self.total, self.question, self.tell, self.stop)?)
     }
 }

@@ -1,0 +1,84 @@
+// Work on elements that need nothing of each other.
+#include "common.cuh"
+
+extern "C" __global__ void __launch_bounds__(THREADS) add(float *x, const float *y, u64 n) {
+    for (u64 first = SPAN * u64(blockIdx.x); first < n; first += SPAN * u64(gridDim.x)) {
+        map_span(x, first, n, [](u64, float x, float y) { return x + y; }, x, y);
+    }
+}
+
+// SplitMix64's finaliser, as the host's random numbers have it.
+__device__ inline u64 mix(u64 x) {
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+// Element i is kept where the stream's i-th uniform number is at least `drop`.
+extern "C" __global__ void __launch_bounds__(THREADS) dropout(float *x, u64 n, u64 key, double drop, float factor) {
+    const auto one = [=](u64 i, float x) {
+        const u64 bits = mix(key + (i + 1) * 0x9e3779b97f4a7c15ull);
+        const double uniform = static_cast<double>(bits >> 11) * 1.1102230246251565e-16; // 2^-53, exact
+        return x * (uniform >= drop ? factor : 0.0f);
+    };
+    for (u64 first = SPAN * u64(blockIdx.x); first < n; first += SPAN * u64(gridDim.x)) {
+        map_span(x, first, n, one, x);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    scale_columns(float *x, u32 width, u32 first, u32 end, float factor) {
+    float *row = x + u64(blockIdx.x) * width + first;
+    map_span(row, SPAN * u64(blockIdx.y), end - first, [=](u64, float x) { return x * factor; }, row);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) add_bias(float *x, const float *bias, u32 width) {
+    float *row = x + u64(blockIdx.x) * width;
+    map_span(row, SPAN * u64(blockIdx.y), width, [](u64, float x, float b) { return x + b; }, row, bias);
+}
+
+__device__ inline float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) swiglu(const float *gate_up, float *act, u32 ffn) {
+    const float *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
+    const auto one = [](u64, float g, float u) { return g * sigmoid(g) * u; };
+    map_span(act + u64(blockIdx.x) * ffn, SPAN * u64(blockIdx.y), ffn, one, gate, gate + ffn);
+}
+
+// In place: gate and up are replaced by their gradients, with silu'(g) = s + silu (1 - s).
+extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(const float *dact, float *gate_up, u32 ffn) {
+    dact += u64(blockIdx.x) * ffn;
+    float *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
+    float *up = gate + ffn;
+    const auto one = [](float &g, float &u, float d) {
+        const float s = sigmoid(g);
+        const float silu = g * s;
+        g = d * u * (s + silu * (1.0f - s));
+        u = d * silu;
+    };
+    const u64 first = SPAN * u64(blockIdx.y);
+    // Two outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is
+    // not.
+    if (quad_aligned(gate) && quad_aligned(up) && quad_aligned(dact) && ffn % 4 == 0) {
+        const u64 i = first + 4 * threadIdx.x;
+        if (i < ffn) {
+            float4 g = load_quad(gate + i), u = load_quad(up + i);
+            const float4 d = load_quad(dact + i);
+            one(g.x, u.x, d.x);
+            one(g.y, u.y, d.y);
+            one(g.z, u.z, d.z);
+            one(g.w, u.w, d.w);
+            store_quad(gate + i, g);
+            store_quad(up + i, u);
+        }
+        return;
+    }
+    for (u32 j = 0; j < 4; ++j) {
+        const u64 i = first + threadIdx.x + j * THREADS;
+        if (i < ffn) {
+            one(gate[i], up[i], dact[i]);
+        }
+    }
+}

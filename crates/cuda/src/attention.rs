@@ -1,0 +1,176 @@
+//! Attention over a forest of segments, forward and backward.
+
+use gft_model::device::Heads;
+
+use crate::backend::Arg::{self, F32, Ptr, U32};
+use crate::backend::Trouble;
+use crate::device::Cuda;
+use crate::launch::{Done, blocks, grid, number, width_class};
+use crate::memory::{Memory, Mut, Place, Ref};
+use crate::plan::{CudaPlan, Seen};
+use crate::{Precision, products};
+
+/// Threads of a block, and of one whose products are the matrix units'.
+const THREADS: u32 = 256;
+const BF16_THREADS: u32 = 128;
+/// Kernels and their shared bytes for heads up to 32, 64, 128 and 256 wide.
+const FORWARD: [(&str, u32); 4] =
+    [("attention_32", 35840), ("attention_64", 52224), ("attention_128", 84992), ("attention_256", 71168)];
+const BACKWARD_QUERIES: [(&str, u32); 4] = [
+    ("attention_backward_queries_32", 32256),
+    ("attention_backward_queries_64", 52736),
+    ("attention_backward_queries_128", 93696),
+    ("attention_backward_queries_256", 85760),
+];
+const BACKWARD_KEYS: [(&str, u32); 4] = [
+    ("attention_backward_keys_32", 32256),
+    ("attention_backward_keys_64", 52736),
+    ("attention_backward_keys_128", 93696),
+    ("attention_backward_keys_256", 85760),
+];
+
+/// The same where products are the matrix units', for heads exactly 64 and 128 wide.
+const BF16_WIDTHS: [usize; 2] = [64, 128];
+const BF16_FORWARD: [(&str, u32); 2] = [("attention_bf16_64", 27648), ("attention_bf16_128", 52224)];
+const BF16_BACKWARD_QUERIES: [(&str, u32); 2] =
+    [("attention_backward_queries_bf16_64", 36864), ("attention_backward_queries_bf16_128", 69632)];
+const BF16_BACKWARD_KEYS: [(&str, u32); 2] =
+    [("attention_backward_keys_bf16_64", 36864), ("attention_backward_keys_bf16_128", 69632)];
+
+/// A window as kernels take it.
+pub(crate) fn window(window: Option<usize>) -> Arg {
+    U32(window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)))
+}
+
+/// Factor on the scores.
+pub(crate) fn scale(heads: Heads) -> Arg {
+    F32(1.0 / (heads.dim as f32).sqrt())
+}
+
+pub(crate) struct Attention<'a> {
+    pub cuda: &'a Cuda,
+    pub plan: &'a CudaPlan,
+    pub heads: Heads,
+    pub window: Option<usize>,
+}
+
+impl Attention<'_> {
+    fn fused(&self) -> usize {
+        self.plan.tokens * self.heads.width()
+    }
+
+    fn mixed(&self) -> usize {
+        self.plan.tokens * self.heads.heads * self.heads.dim
+    }
+
+    fn statistics(&self) -> usize {
+        self.plan.tokens * self.heads.heads
+    }
+
+    /// The last arguments of each kernel.
+    fn shape(&self) -> Result<[Arg; 6], Trouble> {
+        let Heads { heads, kv_heads, dim } = self.heads;
+        Ok([
+            number(self.plan.tokens)?,
+            number(heads)?,
+            number(kv_heads)?,
+            number(dim)?,
+            window(self.window),
+            scale(self.heads),
+        ])
+    }
+
+    /// Which of the kernels on matrix units serves these heads, where the device rounds operands.
+    fn matrix_units(&self) -> Option<usize> {
+        let rounds = self.cuda.precision() == Precision::Bf16;
+        BF16_WIDTHS.iter().position(|width| rounds && *width == self.heads.dim)
+    }
+
+    /// What a kernel reads: the numbers themselves, or rounded to bf16 in memory of their own.
+    fn operand(&self, from: u64, len: usize) -> Result<Operand, Trouble> {
+        if self.matrix_units().is_none() {
+            return Ok(Operand { at: from, _rounded: None });
+        }
+        let rounded = products::rounded(self.cuda, from, (1, len), len)?;
+        Ok(Operand { at: rounded.address()?, _rounded: Some(rounded) })
+    }
+
+    /// The kernel, its shared bytes and its threads: the matrix units' where they serve, else the one for all widths.
+    fn kernel(
+        &self,
+        bf16: [(&'static str, u32); 2],
+        single: [(&'static str, u32); 4],
+    ) -> Result<(&'static str, u32, u32), Trouble> {
+        let ((kernel, shared), threads) = match self.matrix_units() {
+            Some(index) => (bf16[index], BF16_THREADS),
+            None => (single[width_class(self.heads.dim)?], THREADS),
+        };
+        Ok((kernel, shared, threads))
+    }
+
+    pub fn forward(&self, qkv: Ref<'_>, out: Mut<'_>, lse: Mut<'_>) -> Done {
+        let qkv = self.operand(qkv.at(self.fused())?, self.fused())?;
+        let Seen { offsets, runs } = &self.plan.chains;
+        let mut args = vec![
+            Ptr(qkv.at),
+            Ptr(self.plan.query_tiles.address()?),
+            Ptr(offsets.address()?),
+            Ptr(runs.address()?),
+            Ptr(out.at(self.mixed())?),
+            Ptr(lse.at(self.statistics())?),
+        ];
+        args.extend(self.shape()?);
+        let (kernel, shared, threads) = self.kernel(BF16_FORWARD, FORWARD)?;
+        let shape = blocks((self.plan.tiles * self.heads.heads, 1), threads, shared)?;
+        // SAFETY: rows for each of the plan's tokens, and the plan's own lists.
+        unsafe { self.cuda.launch(kernel, shape, &args) }
+    }
+
+    /// `sum_d out dout` of each head, `[heads, T]`.
+    fn delta(&self, out: u64, dout: &Operand) -> Result<Memory, Trouble> {
+        let Heads { heads, dim, .. } = self.heads;
+        let delta = self.cuda.scratch(4 * self.statistics())?;
+        let args = [
+            Ptr(out),
+            Ptr(dout.at),
+            Ptr(delta.address()?),
+            number(self.plan.tokens)?,
+            number(heads)?,
+            number(dim)?,
+        ];
+        let kernel = if self.matrix_units().is_some() { "attention_delta_bf16" } else { "attention_delta" };
+        // SAFETY: rows for each of the plan's tokens, and a number for each of their heads.
+        unsafe { self.cuda.launch(kernel, grid(self.plan.tokens, 1)?, &args)? };
+        Ok(delta)
+    }
+
+    pub fn backward(&self, qkv: Ref<'_>, out: Ref<'_>, lse: Ref<'_>, dout: Ref<'_>, dqkv: Mut<'_>) -> Done {
+        let dout = self.operand(dout.at(self.mixed())?, self.mixed())?;
+        let delta = self.delta(out.at(self.mixed())?, &dout)?;
+        let qkv = self.operand(qkv.at(self.fused())?, self.fused())?;
+        let (dqkv, plan) = (dqkv.at(self.fused())?, self.plan);
+        let reads = [Ptr(qkv.at), Ptr(dout.at), Ptr(lse.at(self.statistics())?), Ptr(delta.address()?)];
+        let run = |(kernel, shared, threads), heads, tiles: &Memory, seen: &Seen| {
+            let mut args = reads.to_vec();
+            args.extend([
+                Ptr(tiles.address()?),
+                Ptr(seen.offsets.address()?),
+                Ptr(seen.runs.address()?),
+                Ptr(dqkv),
+            ]);
+            args.extend(self.shape()?);
+            let shape = blocks((plan.tiles * heads, 1), threads, shared)?;
+            // SAFETY: rows for each of the plan's tokens, and the plan's own lists.
+            unsafe { self.cuda.launch(kernel, shape, &args) }
+        };
+        let Heads { heads, kv_heads, .. } = self.heads;
+        run(self.kernel(BF16_BACKWARD_QUERIES, BACKWARD_QUERIES)?, heads, &plan.query_tiles, &plan.chains)?;
+        run(self.kernel(BF16_BACKWARD_KEYS, BACKWARD_KEYS)?, kv_heads, &plan.key_tiles, &plan.heirs)
+    }
+}
+
+/// Where an operand lies, and what it lies in if it was rounded.
+struct Operand {
+    at: u64,
+    _rounded: Option<Memory>,
+}

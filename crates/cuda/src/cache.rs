@@ -1,0 +1,181 @@
+//! Keys and values of generation in pages, and attention of single queries over them.
+
+use gft_model::device::{Chain, Heads, PAGE, Slot};
+
+use crate::attention::{scale, window};
+use crate::backend::Arg::Ptr;
+use crate::backend::Trouble;
+use crate::device::Cuda;
+use crate::launch::{Done, blocks, number, width_class};
+use crate::memory::{Memory, Mut, Place, Ref};
+use crate::{Precision, uploads};
+
+/// Pages that are allocated together at most.
+const TOGETHER: usize = 64;
+/// Runs of a chain that one block takes.
+const RUNS: usize = 8;
+/// Threads of a block.
+const THREADS: u32 = 128;
+
+/// Kernels and their shared bytes for heads up to 32, 64, 128 and 256 wide.
+const SINGLE: [(&str, u32); 4] = [
+    ("cached_attention_f32_32", 12544),
+    ("cached_attention_f32_64", 21760),
+    ("cached_attention_f32_128", 40192),
+    ("cached_attention_f32_256", 77056),
+];
+const BF16: [(&str, u32); 4] = [
+    ("cached_attention_bf16_32", 12544),
+    ("cached_attention_bf16_64", 21760),
+    ("cached_attention_bf16_128", 40192),
+    ("cached_attention_bf16_256", 77056),
+];
+
+/// Keys and values by pages.
+pub struct CudaCache {
+    layers: usize,
+    heads: Heads,
+    /// Where each page is.
+    pages: Vec<u64>,
+    /// The same list on the card.
+    table: Option<Memory>,
+    /// What the pages lie in.
+    slabs: Vec<Memory>,
+}
+
+impl CudaCache {
+    pub(crate) fn new(layers: usize, heads: Heads) -> Self {
+        CudaCache { layers, heads, pages: Vec::new(), table: None, slabs: Vec::new() }
+    }
+
+    /// Bytes of a page: `[layers, kv_heads, 2, PAGE, dim]`, to the next 16 for the kernels' wide accesses.
+    fn page_bytes(&self, precision: Precision) -> usize {
+        let bytes = if precision == Precision::Bf16 { 2 } else { 4 };
+        (bytes * self.layers * self.heads.kv_heads * 2 * PAGE * self.heads.dim).next_multiple_of(16)
+    }
+
+    /// Makes room for pages `0..pages`: a quarter more than there are, so that few requests go to the card.
+    pub(crate) fn reserve(&mut self, cuda: &Cuda, pages: usize) -> Done {
+        if pages <= self.pages.len() {
+            return Ok(());
+        }
+        let bytes = self.page_bytes(cuda.precision());
+        let mut missing = (pages - self.pages.len()).max(self.pages.len() / 4);
+        while missing > 0 {
+            let together = missing.min(TOGETHER);
+            let slab = cuda.scratch(together * bytes)?;
+            let address = slab.address()?;
+            self.pages.extend((0..together).map(|page| address + (page * bytes) as u64));
+            self.slabs.push(slab);
+            missing -= together;
+        }
+        self.table = Some(uploads::upload(cuda.machine(), &uploads::bytes_of(&self.pages))?);
+        Ok(())
+    }
+
+    fn table(&self) -> Result<u64, Trouble> {
+        self.table.as_ref().ok_or_else(|| Trouble::Other("a cache without pages".into()))?.address()
+    }
+
+    fn check(&self, pages: impl Iterator<Item = (u32, u32)>, layer: usize) -> Done {
+        let (have, layers) = (self.pages.len(), self.layers);
+        for (page, tokens) in pages {
+            if page as usize >= have || tokens as usize > PAGE || layer >= layers {
+                let place = format!("page {page} of {have}, token {tokens}, layer {layer} of {layers}");
+                return Err(Trouble::Other(format!("{place}: outside of the cache")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores keys and values of row `i` of `qkv` at `slots[i]`.
+    pub(crate) fn store(&self, cuda: &Cuda, layer: usize, qkv: Ref<'_>, slots: &[Slot]) -> Done {
+        self.check(slots.iter().map(|slot| (slot.page, slot.offset + 1)), layer)?;
+        let Heads { heads, kv_heads, dim } = self.heads;
+        let list: Vec<u32> = slots.iter().flat_map(|slot| [slot.page, slot.offset]).collect();
+        let list = cuda.list(&list)?;
+        let args = [
+            Ptr(self.table()?),
+            Ptr(list.address()?),
+            Ptr(qkv.at(slots.len() * self.heads.width())?),
+            number(layer)?,
+            number(heads)?,
+            number(kv_heads)?,
+            number(dim)?,
+        ];
+        let kernel = if cuda.precision() == Precision::Bf16 { "store_bf16" } else { "store_f32" };
+        // SAFETY: slots of pages that there are, and a row for each.
+        unsafe { cuda.launch(kernel, blocks((slots.len(), 1), THREADS, 0)?, &args) }
+    }
+
+    /// Attention of the query in row `i` of `qkv` over `chains[i]`.
+    pub(crate) fn attention(
+        &self,
+        cuda: &Cuda,
+        layer: usize,
+        window_of: Option<usize>,
+        chains: &[Chain],
+        qkv: Ref<'_>,
+        out: Mut<'_>,
+    ) -> Done {
+        self.check(chains.iter().flat_map(|chain| chain.runs.iter().copied()), layer)?;
+        let Heads { heads, kv_heads, dim } = self.heads;
+        let rows = chains.len();
+        let (offsets, runs) = lists(chains)?;
+        let splits = chains.iter().map(|chain| chain.runs.len()).max().unwrap_or(0).div_ceil(RUNS).max(1);
+        let (offsets, runs) = (cuda.list(&offsets)?, cuda.list(runs.as_flattened())?);
+        let partial = match splits {
+            1 => None,
+            _ => Some(cuda.scratch(4 * rows * heads * splits * (dim + 2))?),
+        };
+        let partial_at = partial.as_ref().map_or(Ok(0), Memory::address)?;
+        let out = out.at(rows * heads * dim)?;
+        let args = [
+            Ptr(self.table()?),
+            Ptr(offsets.address()?),
+            Ptr(runs.address()?),
+            Ptr(qkv.at(rows * self.heads.width())?),
+            Ptr(out),
+            Ptr(partial_at),
+            number(layer)?,
+            number(heads)?,
+            number(kv_heads)?,
+            number(dim)?,
+            window(window_of),
+            scale(self.heads),
+        ];
+        let class = width_class(dim)?;
+        let (kernel, shared) = if cuda.precision() == Precision::Bf16 { BF16[class] } else { SINGLE[class] };
+        let shape = blocks((rows * kv_heads, splits), THREADS, shared)?;
+        // SAFETY: runs of pages that there are, a row for each chain, scratch for each split of each head.
+        unsafe { cuda.launch(kernel, shape, &args)? };
+        if partial.is_none() {
+            return Ok(());
+        }
+        let args = [
+            Ptr(offsets.address()?),
+            Ptr(partial_at),
+            Ptr(out),
+            number(heads)?,
+            number(dim)?,
+            number(splits)?,
+        ];
+        let shape = blocks((rows * heads, 1), THREADS, 0)?;
+        // SAFETY: as above.
+        unsafe { cuda.launch("cached_attention_combine", shape, &args) }
+    }
+}
+
+/// Where each chain's runs begin, and `(tokens of the chain before it, page, tokens, 0)` of each run.
+fn lists(chains: &[Chain]) -> Result<(Vec<u32>, Vec<[u32; 4]>), Trouble> {
+    let (mut offsets, mut runs) = (vec![0], Vec::new());
+    for chain in chains {
+        let mut before = 0;
+        for &(page, tokens) in &chain.runs {
+            runs.push([before, page, tokens, 0]);
+            before += tokens;
+        }
+        offsets.push(crate::launch::count(runs.len())?);
+    }
+    Ok((offsets, runs))
+}

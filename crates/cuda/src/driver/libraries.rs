@@ -1,0 +1,149 @@
+//! Finding CUDA's libraries when the program runs.
+//!
+//! The system's loader knows what is installed for the whole system. Where it finds NVRTC or cuBLASLt nowhere, the folders
+//! below are searched: pip and conda put them there, and who trains on a card has one of the two. A library that was opened
+//! by its full path is what the loader gives from then on for its plain name.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::Unavailable;
+
+/// Folders to search first.
+pub const FOLDERS: &str = "GFT_CUDA_PATH";
+
+/// A library beside the driver.
+struct Library {
+    /// What users call it.
+    name: &'static str,
+    /// The beginning of its file's name.
+    file: &'static str,
+    /// Which package has it.
+    package: &'static str,
+    present: fn() -> bool,
+}
+
+const BESIDE: [Library; 2] = [
+    Library {
+        name: "NVRTC",
+        file: "nvrtc",
+        package: "nvidia-cuda-nvrtc",
+        // SAFETY: opening NVIDIA's library runs its initialisers, which is what it is opened for.
+        present: || unsafe { cudarc::nvrtc::sys::is_culib_present() },
+    },
+    Library {
+        name: "cuBLASLt",
+        file: "cublasLt",
+        package: "nvidia-cublas",
+        // SAFETY: as above.
+        present: || unsafe { cudarc::cublaslt::sys::is_culib_present() },
+    },
+];
+
+/// Whether this machine has NVIDIA's driver.
+pub fn has_driver() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    // SAFETY: as above.
+    *FOUND.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() })
+}
+
+/// Makes sure of the libraries beside the driver.
+pub fn find() -> Result<(), Unavailable> {
+    for library in &BESIDE {
+        if !(library.present)() {
+            open_by_path(library)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a library by its full path, for good.
+fn open_by_path(library: &Library) -> Result<(), Unavailable> {
+    let folders = folders(&|name| std::env::var_os(name).map(PathBuf::from));
+    for folder in &folders {
+        for path in files(folder, library.file) {
+            // SAFETY: as above.
+            if let Ok(opened) = unsafe { libloading::Library::new(&path) } {
+                // Closed, it could not be found again by its name.
+                std::mem::forget(opened);
+                if (library.present)() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    let looked = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
+    Err(Unavailable::MissingLibrary {
+        name: library.name,
+        package: library.package,
+        looked: looked.join(", "),
+    })
+}
+
+/// The versions of a library in a folder, the newest first.
+fn files(folder: &Path, file: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let beginning = format!("lib{file}.so.");
+    let version = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix(&beginning)?.to_owned();
+        // Versions of two numbers and more are the same file by a longer name.
+        name.parse::<u32>().ok()
+    };
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter_map(|path| Some((version(&path)?, path)))
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, path)| path).collect()
+}
+
+/// Where libraries may lie, given the environment's variables.
+fn folders(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = variable(FOLDERS).iter().flat_map(std::env::split_paths).collect();
+    folders.extend(["CUDA_HOME", "CUDA_PATH"].iter().filter_map(|name| Some(variable(name)?.join("lib64"))));
+    if let Some(conda) = variable("CONDA_PREFIX") {
+        folders.push(conda.join("lib"));
+        folders.extend(of_pip(&conda));
+    }
+    if let Some(environment) = variable("VIRTUAL_ENV") {
+        folders.extend(of_pip(&environment));
+    }
+    folders.push("/usr/local/cuda/lib64".into());
+    folders
+}
+
+/// Folders of NVIDIA's packages in a Python environment.
+fn of_pip(environment: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        paths
+    };
+    let pythons = inside(&environment.join("lib"));
+    let packages = pythons.iter().flat_map(|python| inside(&python.join("site-packages/nvidia")));
+    packages.map(|package| package.join("lib")).filter(|folder| folder.is_dir()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_pip_and_conda_are_searched_and_the_users_own_come_first() {
+        let root = tempfile::tempdir().unwrap();
+        let lib = root.path().join("lib/python3.12/site-packages/nvidia/cuda_nvrtc/lib");
+        std::fs::create_dir_all(&lib).unwrap();
+        for name in ["libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc-builtins.so.12.8", "libnvrtc.so.12.8"] {
+            std::fs::write(lib.join(name), "").unwrap();
+        }
+        let found = folders(&|name| match name {
+            FOLDERS => Some("/first:/second".into()),
+            "VIRTUAL_ENV" => Some(root.path().into()),
+            _ => None,
+        });
+        let expected = [Path::new("/first"), Path::new("/second"), &lib, Path::new("/usr/local/cuda/lib64")];
+        assert_eq!(found, expected);
+        assert_eq!(files(&lib, "nvrtc"), [lib.join("libnvrtc.so.13"), lib.join("libnvrtc.so.12")]);
+    }
+}

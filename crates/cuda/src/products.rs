@@ -1,0 +1,305 @@
+//! Matrix products in the device's precision, with weights of 32 or 16 bits, and those of generation, which have a fixed
+//! number of rows.
+
+use std::sync::Arc;
+
+use gft_model::device::{HalfFormat, MatMul, Strides};
+
+use crate::Precision;
+use crate::backend::Arg::{Ptr, U64};
+use crate::backend::{Number, Product, Rows, Trouble};
+use crate::device::Cuda;
+use crate::launch::{Done, each_row, elements, number};
+use crate::memory::{HalfRef, Memory, Mut, Place, Ref};
+
+/// Elements of a 16-bit matrix that are widened to f32 at a time: 64 MiB.
+const WIDENED: usize = 1 << 24;
+
+/// Alignment beyond which cuBLASLt does not look.
+const ALIGNED: u64 = 256;
+
+/// A weight matrix arranged for generation.
+pub struct CudaPacked {
+    n: usize,
+    k: usize,
+    /// What the weight lies in: its own memory, or that of the policy, which does not change while it is borrowed.
+    memory: Arc<Memory>,
+    /// Bytes from the beginning of the memory.
+    at: u64,
+    kind: Kind,
+}
+
+/// How a weight is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Half(HalfFormat),
+}
+
+/// A right operand, wherever it lies.
+#[derive(Clone, Copy)]
+struct Weight {
+    address: u64,
+    kind: Kind,
+}
+
+/// Elements from the first of a matrix to its last.
+fn span(rows: usize, columns: usize, stride: usize) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns }
+}
+
+/// Rows and columns of the operands as they are stored.
+fn stored(op: &MatMul) -> ((usize, usize), (usize, usize)) {
+    let a = if op.transpose_a { (op.k, op.m) } else { (op.m, op.k) };
+    let b = if op.transpose_b { (op.n, op.k) } else { (op.k, op.n) };
+    (a, b)
+}
+
+pub(crate) fn matmul(
+    cuda: &Cuda,
+    op: MatMul,
+    strides: Strides,
+    a: Ref<'_>,
+    b: Ref<'_>,
+    out: Mut<'_>,
+) -> Done {
+    let (_, (rows, columns)) = stored(&op);
+    let b = Weight { address: b.at(span(rows, columns, strides.b))?, kind: Kind::Single };
+    multiply(cuda, op, strides, a, b, out)
+}
+
+pub(crate) fn matmul_half(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) -> Done {
+    let b = Weight { address: b.at(op.n * op.k)?, kind: Kind::Half(b.buffer.format) };
+    multiply(cuda, op, op.dense(), a, b, out)
+}
+
+/// Any product, once the right operand is known to be large enough.
+fn multiply(cuda: &Cuda, op: MatMul, strides: Strides, a: Ref<'_>, b: Weight, out: Mut<'_>) -> Done {
+    let ((rows, columns), _) = stored(&op);
+    let a = a.at(span(rows, columns, strides.a))?;
+    let out = out.at(span(op.m, op.n, strides.out))?;
+    multiply_at(cuda, op, strides, a, b, out)
+}
+
+/// A product of operands at addresses.
+fn multiply_at(cuda: &Cuda, op: MatMul, strides: Strides, a: u64, b: Weight, out: u64) -> Done {
+    if op.m == 0 || op.n == 0 {
+        return Ok(());
+    }
+    if op.k == 0 {
+        return if op.accumulate { Ok(()) } else { clear(cuda, op, strides.out, out) };
+    }
+    match (cuda.precision(), b.kind) {
+        (Precision::F32, Kind::Single) => product(cuda, op, strides, Number::F32, (a, b.address), out),
+        (Precision::F32, Kind::Half(format)) => widened(cuda, op, strides, a, (b.address, format), out),
+        (Precision::Bf16, kind) => {
+            let ((a_rows, a_columns), (b_rows, b_columns)) = stored(&op);
+            let low = rounded(cuda, a, (a_rows, a_columns), strides.a)?;
+            let dense = Strides { out: strides.out, ..op.dense() };
+            let (held, address, b_stride) = match kind {
+                Kind::Single => {
+                    let b = rounded(cuda, b.address, (b_rows, b_columns), strides.b)?;
+                    let address = b.address()?;
+                    (Some(b), address, dense.b)
+                }
+                Kind::Half(HalfFormat::Bf16) => (None, b.address, strides.b),
+                Kind::Half(HalfFormat::F16) => {
+                    let b = f16_rounded(cuda, b.address, b_rows * b_columns)?;
+                    let address = b.address()?;
+                    (Some(b), address, dense.b)
+                }
+            };
+            let strides = Strides { b: b_stride, ..dense };
+            let done = product(cuda, op, strides, Number::Bf16, (low.address()?, address), out);
+            drop(held);
+            done
+        }
+    }
+}
+
+fn product(
+    cuda: &Cuda,
+    op: MatMul,
+    strides: Strides,
+    operands: Number,
+    (a, b): (u64, u64),
+    out: u64,
+) -> Done {
+    let MatMul { m, n, k, transpose_a, transpose_b, accumulate } = op;
+    let [m, n, k] = [m, n, k].map(|size| size as u64);
+    let [a_stride, b_stride, out_stride] = [strides.a, strides.b, strides.out].map(|stride| stride as u64);
+    let product = Product {
+        m,
+        n,
+        k,
+        operands,
+        a,
+        a_stride,
+        transpose_a,
+        b,
+        b_stride,
+        transpose_b,
+        out,
+        out_stride,
+        accumulate,
+    };
+    // SAFETY: callers have looked at the room of all three, or allocated it.
+    unsafe { cuda.backend().product(product) }
+}
+
+/// Zeros `out` where a product has no terms.
+fn clear(cuda: &Cuda, op: MatMul, stride: usize, out: u64) -> Done {
+    (0..op.m).try_for_each(|row| cuda.clear(out + 4 * (row * stride) as u64, 4 * op.n))
+}
+
+/// Some rows of f32, dense and rounded to bf16.
+pub(crate) fn rounded(
+    cuda: &Cuda,
+    from: u64,
+    (rows, columns): (usize, usize),
+    stride: usize,
+) -> Result<Memory, Trouble> {
+    let n = rows * columns;
+    let to = cuda.scratch(2 * n)?;
+    let at = Ptr(to.address()?);
+    if stride == columns || rows == 1 {
+        // SAFETY: callers have looked at the room of `from`; `to` was allocated for as many.
+        unsafe { cuda.launch("f32_to_bf16", elements(n)?, &[Ptr(from), at, U64(n as u64)])? };
+    } else {
+        let args = [Ptr(from), at, number(columns)?, U64(stride as u64)];
+        // SAFETY: as above.
+        unsafe { cuda.launch("f32_to_bf16_rows", each_row(rows, columns)?, &args)? };
+    }
+    Ok(to)
+}
+
+/// f16 rounded to bf16.
+fn f16_rounded(cuda: &Cuda, from: u64, n: usize) -> Result<Memory, Trouble> {
+    let to = cuda.scratch(2 * n)?;
+    let args = [Ptr(from), Ptr(to.address()?), U64(n as u64)];
+    // SAFETY: callers have looked at the room of `from`; `to` was allocated for as many.
+    unsafe { cuda.launch("f16_to_bf16", elements(n)?, &args)? };
+    Ok(to)
+}
+
+/// 16-bit numbers widened to f32, exactly.
+pub(crate) fn widen(cuda: &Cuda, from: u64, format: HalfFormat, n: usize, to: u64) -> Done {
+    let kernel = match format {
+        HalfFormat::Bf16 => "bf16_to_f32",
+        HalfFormat::F16 => "f16_to_f32",
+    };
+    // SAFETY: callers have looked at the room of both.
+    unsafe { cuda.launch(kernel, elements(n)?, &[Ptr(from), Ptr(to), U64(n as u64)]) }
+}
+
+/// A product with 16-bit weights in f32: some of the weight's rows at a time are widened and multiplied.
+fn widened(
+    cuda: &Cuda,
+    op: MatMul,
+    strides: Strides,
+    a: u64,
+    (b, format): (u64, HalfFormat),
+    out: u64,
+) -> Done {
+    let (_, (rows, columns)) = stored(&op);
+    let together = (cuda.widened_at_once(WIDENED) / columns).clamp(1, rows);
+    let wide = cuda.scratch(4 * together * columns)?;
+    let wide = wide.address()?;
+    for first in (0..rows).step_by(together) {
+        let len = together.min(rows - first);
+        widen(cuda, b + 2 * (first * columns) as u64, format, len * columns, wide)?;
+        let part = if op.transpose_b {
+            // Rows of the weight are columns of the result.
+            let to = out + 4 * first as u64;
+            product(cuda, MatMul { n: len, ..op }, strides, Number::F32, (a, wide), to)
+        } else {
+            // Rows of the weight are terms of the sums.
+            let at = if op.transpose_a { first * strides.a } else { first };
+            let op = MatMul { k: len, accumulate: op.accumulate || first > 0, ..op };
+            product(cuda, op, strides, Number::F32, (a + 4 * at as u64, wide), out)
+        };
+        part?;
+    }
+    Ok(())
+}
+
+pub(crate) fn pack(cuda: &Cuda, weight: Ref<'_>, n: usize, k: usize) -> Result<CudaPacked, Trouble> {
+    let from = weight.at(n * k)?;
+    if cuda.precision() == Precision::Bf16 {
+        let memory = Arc::new(rounded(cuda, from, (n, k), k)?);
+        return Ok(CudaPacked { n, k, memory, at: 0, kind: Kind::Half(HalfFormat::Bf16) });
+    }
+    let memory = Arc::clone(&weight.buffer.memory);
+    Ok(CudaPacked { n, k, memory, at: 4 * weight.range.start as u64, kind: Kind::Single })
+}
+
+pub(crate) fn pack_half(cuda: &Cuda, weight: HalfRef<'_>, n: usize, k: usize) -> Result<CudaPacked, Trouble> {
+    let from = weight.at(n * k)?;
+    let format = weight.buffer.format;
+    if cuda.precision() == Precision::Bf16 && format == HalfFormat::F16 {
+        let memory = Arc::new(f16_rounded(cuda, from, n * k)?);
+        return Ok(CudaPacked { n, k, memory, at: 0, kind: Kind::Half(HalfFormat::Bf16) });
+    }
+    let memory = Arc::clone(&weight.buffer.memory);
+    Ok(CudaPacked { n, k, memory, at: 2 * weight.range.start as u64, kind: Kind::Half(format) })
+}
+
+impl CudaPacked {
+    /// What stands for a weight once a device has failed.
+    pub(crate) fn nowhere(cuda: &Cuda, n: usize, k: usize) -> Self {
+        CudaPacked { n, k, memory: Arc::new(Memory::nowhere(cuda.machine())), at: 0, kind: Kind::Single }
+    }
+
+    /// `out [rows, n] (+)= x [rows, k] weight^T`.
+    ///
+    /// Which kernel cuBLASLt takes, and so the order of additions, depends on the number of rows. All products here have
+    /// the same number, the last ones filled up with zeros: a row's result is then that of the row alone.
+    pub(crate) fn apply(
+        &self,
+        cuda: &Cuda,
+        rows: usize,
+        apart: Option<(usize, usize)>,
+        accumulate: bool,
+        x: Ref<'_>,
+        out: Mut<'_>,
+    ) -> Done {
+        let (x_stride, out_stride) = apart.unwrap_or((self.k, self.n));
+        let (x, out) = (x.at(span(rows, self.k, x_stride))?, out.at(span(rows, self.n, out_stride))?);
+        let weight = Weight { address: self.memory.address()? + self.at, kind: self.kind };
+        let fixed = cuda.backend().fixed_rows();
+        let op = MatMul { m: fixed, n: self.n, k: self.k, transpose_a: false, transpose_b: true, accumulate };
+        let (full_x, full_out) = (cuda.scratch(4 * fixed * self.k)?, cuda.scratch(4 * fixed * self.n)?);
+        let (full_x, full_out) = (full_x.address()?, full_out.address()?);
+        let bytes = |elements: usize| 4 * elements as u64;
+        for first in (0..rows).step_by(fixed) {
+            let len = fixed.min(rows - first);
+            let copy = |(from, from_stride): (u64, usize), (to, to_stride): (u64, usize), width: usize| {
+                let rows = Rows {
+                    rows: len as u64,
+                    bytes: bytes(width),
+                    from,
+                    from_stride: bytes(from_stride),
+                    to,
+                    to_stride: bytes(to_stride),
+                };
+                // SAFETY: rows of `x`, of `out` and of scratch memory of `fixed` rows.
+                unsafe { cuda.backend().copy(rows) }
+            };
+            let (x, out) = (x + bytes(first * x_stride), out + bytes(first * out_stride));
+            let dense = x_stride == self.k && out_stride == self.n;
+            // As aligned as scratch memory is, so that the kernel is the same.
+            if len == fixed && dense && x.is_multiple_of(ALIGNED) && out.is_multiple_of(ALIGNED) {
+                multiply_at(cuda, op, op.dense(), x, weight, out)?;
+                continue;
+            }
+            copy((x, x_stride), (full_x, self.k), self.k)?;
+            cuda.clear(full_x + bytes(len * self.k), 4 * (fixed - len) * self.k)?;
+            if accumulate {
+                copy((out, out_stride), (full_out, self.n), self.n)?;
+            }
+            multiply_at(cuda, op, op.dense(), full_x, weight, full_out)?;
+            copy((full_out, self.n), (out, out_stride), self.n)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! One operation on two devices: the same inputs at odd places, everything around them NaN, results compared.
+
+use gft_cuda::{Cuda, Precision};
+use gft_model::device::{Buffer, Device, View, ViewMut};
+
+use crate::machine::Emulated;
+use crate::models::Random;
+
+/// Elements before and after what an operation is given: views begin at no alignment but their elements'.
+const BESIDE: usize = 3;
+
+/// The emulated device in f32.
+pub fn cuda() -> Cuda {
+    Emulated::default().device(Precision::F32)
+}
+
+/// Numbers on a device with NaN around them.
+pub struct Placed<D: Device> {
+    buffer: D::Buf,
+    len: usize,
+}
+
+/// Puts numbers on a device.
+pub fn put<D: Device>(device: &D, values: &[f32]) -> Placed<D> {
+    let mut all = vec![f32::NAN; values.len() + 2 * BESIDE];
+    all[BESIDE..BESIDE + values.len()].copy_from_slice(values);
+    let mut buffer = device.alloc(all.len());
+    device.write(&all, buffer.all_mut());
+    Placed { buffer, len: values.len() }
+}
+
+/// Room for results: NaN until something is written.
+pub fn room<D: Device>(device: &D, len: usize) -> Placed<D> {
+    put(device, &vec![f32::NAN; len])
+}
+
+impl<D: Device> Placed<D> {
+    pub fn get(&self) -> View<'_, D::Buf> {
+        self.buffer.part(BESIDE..BESIDE + self.len)
+    }
+
+    pub fn set(&mut self) -> ViewMut<'_, D::Buf> {
+        self.buffer.part_mut(BESIDE..BESIDE + self.len)
+    }
+
+    /// The numbers, once nothing beside them was touched.
+    pub fn read(&self, device: &D) -> Vec<f32> {
+        let mut all = vec![0.0; self.buffer.len()];
+        device.read(self.buffer.all(), &mut all);
+        device.status().unwrap();
+        let (before, rest) = all.split_at(BESIDE);
+        let (values, after) = rest.split_at(self.len);
+        assert!(before.iter().chain(after).all(|x| x.is_nan()), "written beside the view");
+        values.to_vec()
+    }
+}
+
+/// Standard normal numbers.
+pub fn normal(random: &mut Random, len: usize) -> Vec<f32> {
+    (0..len).map(|_| random.normal() as f32).collect()
+}
+
+/// Compares results. `units` is in units in the last place (2^-23) of the larger of a value and the root mean square of all:
+/// where terms of both signs cancel, what is left carries the rounding of the terms.
+pub fn close(what: &str, ours: &[f32], expected: &[f32], units: f32) {
+    assert_eq!(ours.len(), expected.len(), "{what}: lengths");
+    let squares: f64 = expected.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let size = (squares / expected.len().max(1) as f64).sqrt() as f32;
+    let mut worst = 0.0f32;
+    for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
+        assert!(a.is_finite() && b.is_finite(), "{what}[{i}]: {a}, expected {b}");
+        let off = if a == b { 0.0 } else { (a - b).abs() / (f32::EPSILON * b.abs().max(size)) };
+        worst = worst.max(off);
+        assert!(off <= units, "{what}[{i}]: {a}, expected {b}: {off} units, {units} are allowed");
+    }
+    if std::env::var_os("SHOW_UNITS").is_some() {
+        eprintln!("{what}: {worst} of {units} units");
+    }
+}
+
+/// Runs the same code on the CPU and on the emulated device, and compares what both give: a list of names and numbers.
+#[macro_export]
+macro_rules! agree {
+    ($units:expr, |$device:ident| $body:block) => {{
+        let expected: Vec<(&str, Vec<f32>)> = {
+            let $device = &gft_model::Cpu::new();
+            $body
+        };
+        let ours: Vec<(&str, Vec<f32>)> = {
+            let $device = &$crate::compare::cuda();
+            $body
+        };
+        for ((what, ours), (_, expected)) in ours.iter().zip(&expected) {
+            $crate::compare::close(what, ours, expected, $units);
+        }
+    }};
+}

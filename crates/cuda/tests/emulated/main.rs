@@ -1,0 +1,12 @@
+//! The device on a card that is not there, held against the CPU: each operation, whole policies, failures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the lints except #[test] functions only
+
+mod compare;
+mod failures;
+#[path = "../../../model/tests/golden/mod.rs"]
+mod golden;
+mod machine;
+#[path = "../../../model/tests/models/mod.rs"]
+mod models;
+mod operations;
+mod policies;
