@@ -72,8 +72,8 @@ fn checkpoints(every: u64, done: u64, last: u64) -> u64 {
     if done >= last {
         return 0;
     }
-    let between = if every == 0 { 0 } else { (last - 1) / every - done / every };
-    between + 1
+    let before = |step: u64| step.checked_div(every).unwrap_or(0);
+    before(last - 1) - before(done) + 1
 }
 
 #[cfg(test)]
