@@ -146,7 +146,12 @@ pub(crate) fn resume_state(path: &Path, output_dir: &Path, resolved: &Resolved) 
     }
     let changes = changes(&state, resolved);
     let listed: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    let listed = if listed.is_empty() { "the number of stages".into() } else { listed.join("; ") };
+    let stages = state.config.as_array().map_or(0, Vec::len);
+    let listed = match (listed.is_empty(), resolved.stages.len()) {
+        (false, _) => listed.join("; "),
+        (true, now) if now != stages => format!("it had {stages} stages, has {now}"),
+        (true, _) => format!("gft {} had other settings", state.program),
+    };
     // The last folder with a model: of the run, if it is at its end.
     let from = if output_dir.join("config.json").is_file() { output_dir } else { path };
     let anew =

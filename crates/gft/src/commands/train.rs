@@ -192,9 +192,6 @@ impl FromArgMatches for SettingFlags {
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = args.config.file()?;
     let resolved = args.settings.resolve(config)?;
-    if args.resume.is_none() {
-        check_model(&resolved)?;
-    }
     let begin = match &args.resume {
         None => Begin::Fresh,
         Some(None) => Begin::Resume,
@@ -203,6 +200,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(Some(word)) if word == Path::new("True") || word == Path::new("true") => Begin::Resume,
         Some(Some(path)) => Begin::At(path.clone()),
     };
+    if matches!(begin, Begin::Fresh | Begin::Auto) {
+        check_model(&resolved)?;
+    }
     let stop = stop_flag()?;
     let mut console = Console::new(std::io::stderr(), args.quiet);
     let verbosity = Verbosity { quiet: args.quiet, verbose: false };

@@ -260,7 +260,7 @@ warmup_steps = 2026-01-01
     fn one_mistake_is_one_line() {
         assert_eq!(
             mistakes("\n\nlr = 1e-4\nlearning_rate = 1e-5"),
-            "run.toml:4: `learning_rate` is given twice: 0.0001 in line 3, 1e-5 in line 4 as `learning_rate`"
+            "run.toml:4: `learning_rate` is given twice: 0.0001 in line 3, 0.00001 in line 4 as `learning_rate`"
         );
         let said = mistakes("max_steps = 1\nmethod = sft\n");
         assert!(said.starts_with("run.toml:2: ") && said.lines().count() == 1, "{said}");
