@@ -17,7 +17,7 @@ pub enum Command {
     /// Add teachers' responses, and if wanted the policy's, to the rows of a data set.
     Build(Box<build::Args>),
     /// What is in files of groups: accuracy, length and diversity of each source, groups without signal, rejected experts.
-    Stats(stats::Args),
+    Stats(Box<stats::Args>),
 }
 
 /// Runs `gft group`.
