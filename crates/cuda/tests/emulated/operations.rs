@@ -359,8 +359,9 @@ fn rounded(values: &[f32]) -> Vec<f32> {
 #[test]
 fn attention_on_matrix_units() {
     // Operands are given rounded, so that only probabilities and their gradients are rounded on the way: each by up to
-    // 2^-9 of itself, in sums whose terms are of both signs and of the size of the result.
-    const UNITS: f32 = (1 << 23 >> 7) as f32;
+    // 2^-9 of itself, in sums whose terms are of both signs and of the size of the result; rows that see few keys have
+    // gradients several times larger than the mean of all. What is computed wrongly is off by the whole, 2^23 units.
+    const UNITS: f32 = (1 << 23 >> 6) as f32;
     let mut random = Random(14);
     let batch = as_trees(&segments(&mut random, 50, &FOREST));
     for (dim, window) in [(64, None), (64, Some(7)), (128, None), (128, Some(100))] {
