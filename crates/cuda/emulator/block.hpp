@@ -46,6 +46,14 @@ struct Copy {
     void *to;
     const void *from;
     unsigned batch;
+
+    void arrive() const {
+        if (from == nullptr) {
+            std::memset(to, 0, 16);
+        } else {
+            std::memcpy(to, from, 16);
+        }
+    }
 };
 
 struct Thread {
@@ -119,6 +127,11 @@ class Block {
         std::memcpy(set + thread.id % LANES * sizeof(T), &mine, sizeof(T));
         wait(state);
         return reinterpret_cast<const T *>(set);
+    }
+
+    // Whether what may happen now or later happens now: never in ascending order.
+    bool chance() {
+        return order_seed != 0 && draw() % 2 == 0;
     }
 
     // Not 0, the ascending order, which no machine keeps to: a test that never asks for an order shall have another.
@@ -210,6 +223,13 @@ class Block {
         }
     }
 
+    // The next random number; the seed stays other than 0.
+    unsigned draw() {
+        order_seed = order_seed * 1664525u + 1013904223u;
+        order_seed += order_seed == 0;
+        return order_seed >> 8;
+    }
+
     // 0..n, ascending or shuffled anew at each call.
     const std::vector<unsigned> &order(unsigned n) {
         std::vector<unsigned> &order = n == LANES ? lane_order_ : warp_order_;
@@ -219,9 +239,7 @@ class Block {
         }
         if (order_seed != 0) {
             for (unsigned i = n; i > 1; --i) {
-                order_seed = order_seed * 1664525u + 1013904223u;
-                order_seed += order_seed == 0;
-                std::swap(order[i - 1], order[(order_seed >> 8) % i]);
+                std::swap(order[i - 1], order[draw() % i]);
             }
         }
         return order;

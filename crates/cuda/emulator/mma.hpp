@@ -86,7 +86,14 @@ inline void load_matrices_transposed(u32 (&x)[4], const bf16 *row) {
 inline void begin_copy(bf16 *to, const bf16 *from, bool there) {
     gft::check_aligned(to, 16, "a copy's target in shared memory is not aligned to 16 bytes");
     gft::check_aligned(from, 16, "a copy's source is not aligned to 16 bytes");
-    gft::now->copies.push_back(gft::Copy{to, there ? from : nullptr, gft::now->batch});
+    const gft::Copy copy{to, there ? from : nullptr, gft::now->batch};
+    // Who reads what a copy has not brought yet sees the late ones missing; who still reads what a copy overwrites sees
+    // the early ones.
+    if (gft::block().chance()) {
+        copy.arrive();
+    } else {
+        gft::now->copies.push_back(copy);
+    }
 }
 
 inline void end_batch() {
@@ -99,10 +106,8 @@ template <u32 PENDING> void wait_copies() {
     for (const gft::Copy &copy : thread.copies) {
         if (copy.batch + PENDING >= thread.batch) {
             later.push_back(copy);
-        } else if (copy.from == nullptr) {
-            std::memset(copy.to, 0, 16);
         } else {
-            std::memcpy(copy.to, copy.from, 16);
+            copy.arrive();
         }
     }
     thread.copies.swap(later);
