@@ -151,8 +151,9 @@ grid = { weight_decay = [0.0, 0.1] }
 fn the_doctor_looks_at_eight_things_and_faults_fail() {
     let root = tempfile::tempdir().unwrap();
     let findings = json(&in_folder(root.path(), &["doctor", "--json"]));
-    let checks: Vec<&str> =
+    let mut checks: Vec<&str> =
         findings.as_array().unwrap().iter().map(|f| f["check"].as_str().unwrap()).collect();
+    checks.dedup(); // a line for each card
     assert_eq!(checks, ["processor", "cores", "memory", "disk", "terminal", "colour", "python3", "gpu"]);
     for finding in findings.as_array().unwrap() {
         assert_eq!(finding.get("mend").is_some(), finding["state"] != "fine", "{finding}");

@@ -54,8 +54,9 @@ fn report_without_a_model() {
     let report = DatasetReport::new(&set, None, None, &mut |_, _| ()).unwrap();
     assert_eq!((report.rows, report.sampled, report.unit), (4, 4, "characters"));
     assert_eq!((report.duplicate_prompts, report.duplicate_rows), (2, 1));
-    assert_eq!((report.gold["####"], report.without_gold, report.without_completion), (2, 1, 0));
-    assert_eq!((report.prompts.min, report.prompts.max, report.experts.count), (2, 4, 4));
+    assert_eq!((report.gold["####"], report.without_gold, report.without_completion), (2, 1, 1));
+    // The bare answer is a reference, not a completion.
+    assert_eq!((report.prompts.min, report.prompts.max, report.experts.count), (2, 4, 3));
     let part = DatasetReport::new(&set, None, Some(1), &mut |_, _| ()).unwrap();
     assert_eq!((part.rows, part.sampled, part.prompts.count), (4, 1, 1));
 }
@@ -65,7 +66,7 @@ fn report_of_tokens() {
     let (_folder, set) = set(&[
         r#"{"question": "Why?", "answer": "Because it is so and so and so and so and so and so."}"#,
         r#"{"question": "How many clips did Natalia sell altogether in April and in May of that year?", "answer": "A rather large number of clips, and more."}"#,
-        r#"{"question": "Why <|im_end|>?", "answer": "no no no"}"#,
+        r#"{"question": "Why <|im_end|>?", "answer": "no\nno no"}"#,
     ]);
     let options = EncodeOptions {
         max_prompt_tokens: Some(30),

@@ -4,7 +4,7 @@
 mod aligned;
 mod attention;
 #[cfg(target_arch = "x86_64")]
-mod brain;
+mod bf16;
 mod cache;
 mod half;
 mod matmul;
@@ -76,7 +76,7 @@ impl Cpu {
     /// attention, softmax, gradients and the optimizer stay in f32, and so do the products of generation.
     pub fn with_bf16_products() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        let available = brain::available();
+        let available = bf16::available();
         #[cfg(not(target_arch = "x86_64"))]
         let available = false;
         available.then(|| Self { bf16: true, ..Self::new() })
@@ -143,17 +143,17 @@ impl Device for Cpu {
         let (a, b, out) = (a.slice(), b.slice(), out.slice());
         #[cfg(target_arch = "x86_64")]
         if self.bf16 {
-            let a = brain::Operand {
-                elements: brain::Elements::Single(a),
+            let a = bf16::Operand {
+                elements: bf16::Elements::Single(a),
                 apart: strides.a,
                 by_terms: op.transpose_a,
             };
-            let b = brain::Operand {
-                elements: brain::Elements::Single(b),
+            let b = bf16::Operand {
+                elements: bf16::Elements::Single(b),
                 apart: strides.b,
                 by_terms: !op.transpose_b,
             };
-            return brain::matmul(&self.team, &self.pool, op, a, b, out, strides.out);
+            return bf16::matmul(&self.team, &self.pool, op, a, b, out, strides.out);
         }
         matmul::matmul(&self.team, op, strides, a, b, out);
     }
@@ -163,10 +163,10 @@ impl Device for Cpu {
         #[cfg(target_arch = "x86_64")]
         if self.bf16 && b.format == HalfFormat::Bf16 {
             let (strides, a, elements) =
-                (op.dense(), brain::Elements::Single(a.slice()), brain::Elements::Bf16(b.bits));
-            let a = brain::Operand { elements: a, apart: strides.a, by_terms: op.transpose_a };
-            let b = brain::Operand { elements, apart: strides.b, by_terms: !op.transpose_b };
-            return brain::matmul(&self.team, &self.pool, op, a, b, out.slice(), strides.out);
+                (op.dense(), bf16::Elements::Single(a.slice()), bf16::Elements::Bf16(b.bits));
+            let a = bf16::Operand { elements: a, apart: strides.a, by_terms: op.transpose_a };
+            let b = bf16::Operand { elements, apart: strides.b, by_terms: !op.transpose_b };
+            return bf16::matmul(&self.team, &self.pool, op, a, b, out.slice(), strides.out);
         }
         half::matmul(&self.team, &self.pool, op, a.slice(), b, out.slice());
     }
