@@ -175,8 +175,13 @@ pub(crate) fn resume_state(path: &Path, output_dir: &Path, resolved: &Resolved) 
             return refuse(format!("{listed}, but {} steps are made already", state.stage_step));
         }
     }
+    // An epoch's last step has the prompts that are left; of more epochs at once it would have been filled up.
+    let but = match changes.iter().any(|change| change.key == "num_train_epochs") {
+        true => ", but for a last step that the end of the epochs cut short",
+        false => "",
+    };
     let extended = format!(
-        "{listed}: the learning rate does not hang on it, so the run goes on as if it had been so from the start"
+        "{listed}: the learning rate does not hang on it, so the run goes on as if it had been so from the start{but}"
     );
     Ok(Resumed { state, extended: Some(extended) })
 }
