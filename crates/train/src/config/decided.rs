@@ -22,7 +22,7 @@ pub(crate) fn decided(method: &Method) -> BTreeMap<&'static str, Value> {
     ]);
     values.extend(method.kl.map(|kl| ("kl_estimator", json!(kl.estimator.as_str()))));
     let rules = [("demonstration_rule", expert.or(teacher)), ("policy_rule", policy)];
-    values.extend(rules.into_iter().filter_map(|(key, used)| Some((key, json!(rule_name(used?.rule))))));
+    values.extend(rules.into_iter().filter_map(|(key, used)| Some((key, json!(used?.rule.name())))));
     let signs = [("expert_signs", expert), ("teacher_signs", teacher), ("policy_signs", policy)];
     values.extend(signs.into_iter().filter_map(|(key, used)| Some((key, json!(used?.signs.as_str())))));
     if uses_groups(method) {
@@ -55,24 +55,6 @@ fn parameters(used: &Treatment, values: &mut BTreeMap<&'static str, Value>) {
             values.extend(dual_clip.map(|bound| ("delta", json!(bound))));
         }
         _ => {}
-    }
-}
-
-/// The name of a rule in settings.
-fn rule_name(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Plain => "plain",
-        Rule::Dft => "dft",
-        Rule::Dcr { .. } => "dcr",
-        Rule::SmoothDcr { .. } => "smooth-dcr",
-        Rule::Ratio => "ratio",
-        Rule::RatioClip { .. } => "ratio-clip",
-        Rule::Cispo { .. } => "cispo",
-        Rule::Psft { .. } => "psft",
-        Rule::Luffy { .. } => "luffy",
-        Rule::Chord => "chord",
-        Rule::Idft { .. } => "idft",
-        Rule::Eaft { .. } => "eaft",
     }
 }
 
