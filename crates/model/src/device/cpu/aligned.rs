@@ -5,6 +5,10 @@ use std::ops::{Deref, DerefMut};
 /// Floats of a cache line, which is also the widest vector.
 const LINE: usize = 16;
 
+/// Floats from which memory is worth huge pages: 4 MiB, two of them on most machines.
+#[cfg(target_os = "linux")]
+const HUGE_FROM: usize = 1 << 20;
+
 /// Floats that begin at a multiple of 64 bytes.
 #[derive(Default)]
 pub struct AlignedVec {
@@ -18,6 +22,7 @@ impl AlignedVec {
     /// Zeros.
     pub fn zeros(len: usize) -> Self {
         let room = vec![0.0; len + LINE - 1];
+        advise_huge_pages(&room);
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE - 1);
         Self { room, start, len }
     }
@@ -35,6 +40,25 @@ impl AlignedVec {
         assert!(len <= self.capacity(), "{len} floats do not fit {}", self.capacity());
         self.len = len;
     }
+}
+
+/// Asks Linux to back large memory by huge pages where it does so only for who asks: a product walks over columns of matrices
+/// whose rows each begin on a page of their own, and a step's first touch of 4 KiB pages is a fault for each.
+fn advise_huge_pages(room: &[f32]) {
+    #[cfg(target_os = "linux")]
+    if room.len() >= HUGE_FROM {
+        let page = 1 << 16; // the largest that Linux has, and a multiple of the others
+        let first = room.as_ptr().addr().next_multiple_of(page);
+        let end = (room.as_ptr().addr() + size_of_val(room)) / page * page;
+        // SAFETY: whole pages of memory that is ours; the advice changes how they are backed, not what they hold.
+        // It may be refused, by a kernel without huge pages for one: then pages stay as they are.
+        let _ = unsafe {
+            let start = room.as_ptr().with_addr(first).cast_mut().cast();
+            rustix::mm::madvise(start, end - first, rustix::mm::Advice::LinuxHugepage)
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = room;
 }
 
 impl From<&[f32]> for AlignedVec {

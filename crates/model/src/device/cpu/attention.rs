@@ -207,8 +207,11 @@ impl Attention<'_> {
             debug_assert!(at + dim <= x.len());
             at..at + dim
         };
-        let delta: Vec<f32> =
-            (0..tree.len).map(|i| math::dot(&out[own(out, i)], &d_out[i * wide..i * wide + dim])).collect();
+        // A loop, not a collected iterator: `collect` is no part of this function and is compiled for the plain target.
+        let mut delta = Vec::with_capacity(tree.len);
+        for i in 0..tree.len {
+            delta.push(math::dot(&out[own(out, i)], &d_out[i * wide..i * wide + dim]));
+        }
         let [mut dq, mut dk, mut dv] = [(); 3].map(|()| self.pool.take(tree.len * wide));
         for gradient in [&mut dq, &mut dk, &mut dv] {
             gradient.fill(0.0);

@@ -1,7 +1,9 @@
-//! The CPU: f32 throughout, or products of training in bf16 where the processor has them; AVX2 or AVX-512 chosen when the
-//! program runs, results independent of the thread count.
+//! The CPU: f32 throughout, or products of training in bf16 where the processor has them; AVX2, AVX-512 and a matrix unit
+//! (AMX) chosen when the program runs, results independent of the thread count.
 
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -9,9 +11,12 @@ mod cache;
 mod half;
 mod matmul;
 mod norm;
+#[cfg(target_arch = "x86_64")]
+mod operand;
 mod packed;
 mod plan;
 mod pool;
+mod products;
 mod rotary;
 mod rows;
 mod shared;
@@ -32,6 +37,7 @@ use crate::batch::Batch;
 use crate::random::Stream;
 pub use plan::CpuPlan;
 pub use pool::{CpuBuffer, Pool};
+use products::Products;
 use team::Team;
 
 type Ref<'a> = View<'a, CpuBuffer>;
@@ -55,13 +61,12 @@ impl<'a> Mut<'a> {
 pub struct Cpu {
     pool: Arc<Pool>,
     team: Arc<Team>,
-    /// Whether products of training round their operands to bf16.
-    bf16: bool,
+    products: Products,
 }
 
 impl Default for Cpu {
     fn default() -> Self {
-        Cpu { pool: Arc::default(), team: Team::current(), bf16: false }
+        Cpu { pool: Arc::default(), team: Team::current(), products: Products::single() }
     }
 }
 
@@ -72,14 +77,10 @@ impl Cpu {
     }
 
     /// The CPU with products of training of operands rounded to bf16 and sums in f32, as PyTorch's autocast has them, at up to
-    /// twice the speed; `None` where the processor has no instructions for them (AVX512_BF16). Weights, activations, norms,
+    /// several times the speed; `None` where the processor has no instructions for them (AVX512_BF16 or AMX). Weights, activations, norms,
     /// attention, softmax, gradients and the optimizer stay in f32, and so do the products of generation.
     pub fn with_bf16_products() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        let available = bf16::available();
-        #[cfg(not(target_arch = "x86_64"))]
-        let available = false;
-        available.then(|| Self { bf16: true, ..Self::new() })
+        Some(Self { products: Products::rounded()?, ..Self::new() })
     }
 
     /// Gives memory that is kept for the next step back to the system.
@@ -140,35 +141,12 @@ impl Device for Cpu {
     }
 
     fn matmul_within(&self, op: MatMul, strides: Strides, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
-        let (a, b, out) = (a.slice(), b.slice(), out.slice());
-        #[cfg(target_arch = "x86_64")]
-        if self.bf16 {
-            let a = bf16::Operand {
-                elements: bf16::Elements::Single(a),
-                apart: strides.a,
-                by_terms: op.transpose_a,
-            };
-            let b = bf16::Operand {
-                elements: bf16::Elements::Single(b),
-                apart: strides.b,
-                by_terms: !op.transpose_b,
-            };
-            return bf16::matmul(&self.team, &self.pool, op, a, b, out, strides.out);
-        }
-        matmul::matmul(&self.team, op, strides, a, b, out);
+        self.products.matmul(&self.team, &self.pool, op, strides, a.slice(), b.slice(), out.slice());
     }
 
     fn matmul_half(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) {
         let b = b.buffer.slice(b.range);
-        #[cfg(target_arch = "x86_64")]
-        if self.bf16 && b.format == HalfFormat::Bf16 {
-            let (strides, a, elements) =
-                (op.dense(), bf16::Elements::Single(a.slice()), bf16::Elements::Bf16(b.bits));
-            let a = bf16::Operand { elements: a, apart: strides.a, by_terms: op.transpose_a };
-            let b = bf16::Operand { elements, apart: strides.b, by_terms: !op.transpose_b };
-            return bf16::matmul(&self.team, &self.pool, op, a, b, out.slice(), strides.out);
-        }
-        half::matmul(&self.team, &self.pool, op, a.slice(), b, out.slice());
+        self.products.matmul_half(&self.team, &self.pool, op, a.slice(), b, out.slice());
     }
 
     fn dropout(&self, stream: Stream, drop: f64, x: Mut<'_>) {

@@ -37,6 +37,21 @@ impl<'a> SharedSlice<'a> {
         self.start
     }
 
+    /// The part `[at, at + len)`.
+    ///
+    /// # Safety
+    /// Nobody else may touch any of those elements while the part is held.
+    ///
+    /// # Panics
+    /// When the part lies outside of the slice.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn part(&self, at: usize, len: usize) -> &mut [f32] {
+        assert!(at + len <= self.len, "part outside of the slice");
+        // SAFETY: inside of the slice as asserted, and exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+
     /// Copies `values` to `[at, at + values.len())`.
     ///
     /// # Safety

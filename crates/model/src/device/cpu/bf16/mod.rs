@@ -10,10 +10,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::MatMul;
+use super::operand::Operand;
 use super::pool::Pool;
 use super::shared::SharedSlice;
 use super::team::Team;
-pub use pack::{Elements, Operand};
 use tile::{COLUMNS, Place, ROWS};
 
 /// Terms of a block: a panel of the right operand is 16 KiB then, half of the first-level cache.
@@ -91,11 +91,11 @@ impl Product<'_> {
         for columns in blocks(columns, BLOCK_COLUMNS) {
             for terms in blocks(0..self.k, TERMS) {
                 // SAFETY: by the caller's promise.
-                unsafe { self.b.arrange(columns.clone(), terms.clone(), COLUMNS, &mut right) };
+                unsafe { pack::arrange(&self.b, columns.clone(), terms.clone(), COLUMNS, &mut right) };
                 for rows in blocks(rows.clone(), BLOCK_ROWS) {
                     // SAFETY: by the caller's promise.
                     unsafe {
-                        self.a.arrange(rows.clone(), terms.clone(), ROWS, &mut left);
+                        pack::arrange(&self.a, rows.clone(), terms.clone(), ROWS, &mut left);
                         self.block(rows, columns.clone(), &terms, &left, &right);
                     }
                 }
@@ -152,98 +152,4 @@ impl Product<'_> {
 fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..(start + len).min(end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(i: usize) -> f32 {
-        ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0
-    }
-
-    fn rounded(x: f32) -> f64 {
-        half::bf16::from_f32(x).to_f64()
-    }
-
-    /// `out` where row `i` of the left operand has `left(i, p)` and column `j` of the right one `right(p, j)`.
-    fn assert_product(
-        what: &str,
-        op: MatMul,
-        (out, apart): (&[f32], usize),
-        left: impl Fn(usize, usize) -> f32,
-        right: impl Fn(usize, usize) -> f32,
-    ) {
-        for i in 0..op.m {
-            for j in 0..op.n {
-                let terms = (0..op.k).map(|p| rounded(left(i, p)) * rounded(right(p, j)));
-                let exact: f64 = terms.sum::<f64>() + if op.accumulate { 0.5 } else { 0.0 };
-                // 700 terms of at most 1 with partial sums of about 30: 700 * 30 * 2^-24.
-                let found = f64::from(out[i * apart + j]);
-                assert!((found - exact).abs() < 1.3e-3, "{what} {op:?} at {i},{j}: {found} for {exact}");
-            }
-        }
-    }
-
-    #[test]
-    fn products_are_those_of_the_rounded_operands_in_every_layout_on_any_number_of_threads() {
-        if !available() {
-            return assert!(crate::Cpu::with_bf16_products().is_none());
-        }
-        let pool = Arc::default();
-        for (m, n, k) in [(1, 5, 7), (33, 1100, 300), (520, 34, 700), (14, 32, 1), (3, 4, 0)] {
-            for bits in 0..8 {
-                let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate };
-                // Wider matrices than the operands, whose other elements would show.
-                let dense = op.dense();
-                let strides = [dense.a + 3, dense.b + 5, n + 2];
-                let matrix = |rows: usize, columns: usize, stride: usize, seed: usize| -> Vec<f32> {
-                    let at = |i: usize| if i % stride < columns { value(i + seed) } else { f32::NAN };
-                    (0..rows * stride).map(at).collect()
-                };
-                let (a_rows, b_rows) = (if transpose_a { k } else { m }, if transpose_b { n } else { k });
-                let a = matrix(a_rows, dense.a, strides[0], 5);
-                let b = matrix(b_rows, dense.b, strides[1], 11);
-                let b_bits: Vec<u16> = b.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
-                let left = |i: usize, p: usize| {
-                    if transpose_a { a[p * strides[0] + i] } else { a[i * strides[0] + p] }
-                };
-                let right = |p: usize, j: usize| {
-                    if transpose_b { b[j * strides[1] + p] } else { b[p * strides[1] + j] }
-                };
-                let mut first: Option<Vec<f32>> = None;
-                for (threads, elements) in [(1, Elements::Single(&b)), (3, Elements::Bf16(&b_bits))] {
-                    let pool_of = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    let team = pool_of.install(Team::current);
-                    let left_operand =
-                        Operand { elements: Elements::Single(&a), apart: strides[0], by_terms: transpose_a };
-                    let right_operand = Operand { elements, apart: strides[1], by_terms: !transpose_b };
-                    let mut out = vec![0.5f32; m * strides[2]];
-                    matmul(&team, &pool, op, left_operand, right_operand, &mut out, strides[2]);
-                    assert_product("on threads", op, (&out, strides[2]), left, right);
-                    let beside = out.iter().enumerate().filter(|(i, _)| i % strides[2] >= n);
-                    assert!(beside.clone().all(|(_, x)| *x == 0.5), "{op:?}: written beside the result");
-                    assert_eq!(&out, first.get_or_insert_with(|| out.clone()), "{op:?} on {threads} threads");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_stays_none_and_infinities_stay() {
-        if !available() {
-            return;
-        }
-        let a = [f32::NAN, f32::INFINITY, f32::from_bits(0x7fff_ffff), f32::MAX];
-        let op = MatMul { m: 4, n: 1, k: 1, transpose_a: false, transpose_b: true, accumulate: false };
-        let operand = |elements| Operand { elements: Elements::Single(elements), apart: 1, by_terms: false };
-        let mut out = [0.0f32; 4];
-        matmul(&Team::current(), &Arc::default(), op, operand(&a), operand(&[1.0]), &mut out, 1);
-        // The largest f32 is nearer to 2^128 than to the largest bf16.
-        assert!(
-            out[0].is_nan() && out[1] == f32::INFINITY && out[2].is_nan() && out[3] == f32::INFINITY,
-            "{out:?}"
-        );
-    }
 }

@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::operand::{Elements, Operand};
+
 /// Lanes of a vector of pairs.
 const LANES: usize = 16;
 /// Words of two vectors of 16 interleaved: the first of one, the first of the other, ...
@@ -11,68 +13,41 @@ static INTERLEAVED: [u16; 32] = [
     30, 15, 31,
 ];
 
-/// The elements of an operand.
-#[derive(Clone, Copy)]
-pub enum Elements<'a> {
-    /// Rounded to nearest, ties to even, when they are arranged; subnormal ones become zero.
-    Single(&'a [f32]),
-    /// As they are.
-    Bf16(&'a [u16]),
-}
-
-/// An operand as lines of terms: rows of the left one, columns of the right one. Element `(line, term)` stands at
-/// `line * apart + term`, or, where `by_terms`, at `term * apart + line`.
-#[derive(Clone, Copy)]
-pub struct Operand<'a> {
-    /// Its elements.
-    pub elements: Elements<'a>,
-    /// Distance between lines, or between terms.
-    pub apart: usize,
-    /// Whether the lines of one term stand together.
-    pub by_terms: bool,
-}
-
-impl Operand<'_> {
-    /// Whether the operand holds so many lines of so many terms.
-    pub fn holds(&self, lines: usize, terms: usize) -> bool {
-        let len = match self.elements {
-            Elements::Single(elements) => elements.len(),
-            Elements::Bf16(elements) => elements.len(),
-        };
-        let (rows, columns) = if self.by_terms { (terms, lines) } else { (lines, terms) };
-        rows == 0 || columns == 0 || (self.apart >= columns && len >= (rows - 1) * self.apart + columns)
-    }
-
-    /// Arranges some lines and terms in panels of `width` lines; lines that fill the last panel up, and the second term of a
-    /// last pair that has but one, are zero. `out` has `lines / width * pairs * width` elements, rounded up, each the bits of
-    /// a pair with the first term in the lower half.
-    ///
-    /// # Safety
-    /// The processor has AVX-512 with BF16; the operand holds the lines and terms (see [`Operand::holds`]).
-    ///
-    /// # Panics
-    /// When `out` is too short.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub unsafe fn arrange(&self, lines: Range<usize>, terms: Range<usize>, width: usize, out: &mut [f32]) {
-        let pairs = terms.len().div_ceil(2);
-        assert!(out.len() >= lines.len().div_ceil(width) * pairs * width, "room for {lines:?} of {terms:?}");
-        for (index, panel) in lines.clone().step_by(width).zip(out.chunks_exact_mut(pairs * width)) {
-            for lane in (0..width).step_by(LANES) {
-                let group = Group {
-                    operand: self,
-                    first: index + lane,
-                    lines: lines.end.saturating_sub(index + lane).min(LANES),
-                    stored: mask((width - lane).min(LANES)),
-                };
-                let out = panel[lane..].as_mut_ptr();
-                // SAFETY: the features and the elements by the caller's promise; a pair of the panel has `width` elements,
-                // of which a vector from `lane` on, cut by `stored`, stays inside.
-                unsafe {
-                    if self.by_terms {
-                        group.by_terms(&terms, width, out)
-                    } else {
-                        group.by_lines(&terms, width, out)
-                    }
+/// Arranges some lines and terms in panels of `width` lines; lines that fill the last panel up, and the second term of a
+/// last pair that has but one, are zero. `out` has `lines / width * pairs * width` elements, rounded up, each the bits of
+/// a pair with the first term in the lower half.
+///
+/// # Safety
+/// The processor has AVX-512 with BF16; the operand holds the lines and terms (see [`Operand::holds`]).
+///
+/// # Panics
+/// When `out` is too short.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn arrange(
+    operand: &Operand<'_>,
+    lines: Range<usize>,
+    terms: Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    let pairs = terms.len().div_ceil(2);
+    assert!(out.len() >= lines.len().div_ceil(width) * pairs * width, "room for {lines:?} of {terms:?}");
+    for (index, panel) in lines.clone().step_by(width).zip(out.chunks_exact_mut(pairs * width)) {
+        for lane in (0..width).step_by(LANES) {
+            let group = Group {
+                operand,
+                first: index + lane,
+                lines: lines.end.saturating_sub(index + lane).min(LANES),
+                stored: mask((width - lane).min(LANES)),
+            };
+            let out = panel[lane..].as_mut_ptr();
+            // SAFETY: the features and the elements by the caller's promise; a pair of the panel has `width` elements,
+            // of which a vector from `lane` on, cut by `stored`, stays inside.
+            unsafe {
+                if operand.by_terms {
+                    group.by_terms(&terms, width, out)
+                } else {
+                    group.by_lines(&terms, width, out)
                 }
             }
         }
@@ -153,6 +128,7 @@ impl Group<'_, '_> {
                     let high = _mm512_maskz_loadu_ps(high, elements.as_ptr().wrapping_add(then));
                     std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
                 }
+                Elements::F16(_) => unreachable!("weights of f16 are widened before they are multiplied"),
                 Elements::Bf16(elements) => {
                     let start = elements.as_ptr().cast::<i16>();
                     let low = _mm512_maskz_loadu_epi16(low.into(), start.wrapping_add(at));

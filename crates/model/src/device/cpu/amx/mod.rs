@@ -1,0 +1,269 @@
+//! Products on the processor's matrix unit (AMX), which multiplies tiles of bf16 with sums in f32.
+//!
+//! Of operands rounded to bf16, or exact to f32: an f32 is the sum of three numbers of bf16, and the six largest of the nine
+//! products of two such sums are added. The unit has some sixteen times the multiply-adds of vectors, so that this takes less
+//! than half of their time, and it is nearer to the exact product: a tile's terms are summed before they meet the sum so far.
+//!
+//! An element is summed over blocks of terms in their order, so that it does not depend on the number of threads.
+
+mod pack;
+mod tile;
+mod unit;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::super::MatMul;
+use super::operand::{Elements, Operand};
+use super::pool::{CpuBuffer, Pool};
+use super::shared::SharedSlice;
+use super::team::Team;
+use pack::Side;
+use tile::{Pieces, Place, SIDE, Sums};
+use unit::Tiles;
+pub use unit::available;
+
+/// Rows and terms of a block of the left operand, arranged: three quarters of a megabyte of the second-level cache with three
+/// pieces.
+const BLOCK: (usize, usize) = (512, 256);
+/// The same where there are not more rows: fewer blocks to add up.
+const FEW_ROWS: (usize, usize) = (256, 512);
+/// Elements of a result that no cache keeps until it is read: 16 MiB go to memory directly.
+const PAST_CACHES: usize = 1 << 22;
+
+/// Elements of a right operand that is arranged as a whole before the product where its panels are used more than once: 96 MiB
+/// with three pieces. A larger one is arranged anew for each block of rows, which tests see at a smaller size.
+const ARRANGED_ONCE: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
+
+/// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`]. Operands are rounded to bf16, or else exact.
+///
+/// # Panics
+/// When the processor lacks the unit, or an operand is shorter than its shape: errors of the engine.
+#[allow(clippy::too_many_arguments)]
+pub fn matmul(
+    team: &Team,
+    pool: &Arc<Pool>,
+    op: MatMul,
+    rounded: bool,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: &mut [f32],
+    apart: usize,
+) {
+    let MatMul { m, n, k, accumulate, .. } = op;
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(available(), "products of tiles without a unit for them");
+    let room = apart >= n && out.len() >= (m - 1) * apart + n;
+    assert!(a.holds(m, k) && b.holds(n, k) && room, "{op:?}, rows {apart} apart: operand too short");
+    let pieces = match (rounded, b.elements) {
+        (true, _) => Pieces::Rounded,
+        (false, Elements::Bf16(_)) => Pieces::LeftExact,
+        (false, _) => Pieces::Exact,
+    };
+    let block = if m <= FEW_ROWS.0 { FEW_ROWS } else { BLOCK };
+    let past_caches = m * n >= PAST_CACHES;
+    let out = SharedSlice::new(out);
+    let mut product =
+        Product { pool, n, k, accumulate, pieces, block, a, b, arranged: None, out, apart, past_caches };
+    let (down, across) = grid(team.threads(), m.div_ceil(SIDE), n.div_ceil(SIDE));
+    let uses = down * m.div_ceil(down).div_ceil(block.0);
+    if uses > 1 && n * k <= ARRANGED_ONCE {
+        product.arranged = Some(product.arrange_right(team));
+    }
+    team.run(down * across, |share| {
+        let part = |len: usize, index: usize, parts: usize| {
+            let units = len.div_ceil(SIDE);
+            index * units / parts * SIDE..((index + 1) * units / parts * SIDE).min(len)
+        };
+        let (rows, columns) = (part(m, share / across, down), part(n, share % across, across));
+        // SAFETY: the processor has the unit, the operands hold their shapes, shares do not overlap.
+        unsafe { product.compute(rows, columns) };
+    });
+}
+
+/// Shares of the rows and of the columns, their product at most `threads`: as many as can be used, and among those the ones
+/// that arrange the least, as each share arranges its part of both operands.
+fn grid(threads: usize, rows: usize, columns: usize) -> (usize, usize) {
+    let shapes = (1..=threads.min(rows)).map(|down| (down, (threads / down).min(columns)));
+    let cost = |&(down, across): &(usize, usize)| {
+        (usize::MAX - down * across, rows.div_ceil(down) + columns.div_ceil(across))
+    };
+    shapes.min_by_key(cost).unwrap_or((1, 1))
+}
+
+struct Product<'a> {
+    pool: &'a Arc<Pool>,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+    pieces: Pieces,
+    block: (usize, usize),
+    a: Operand<'a>,
+    b: Operand<'a>,
+    /// The right operand in panels, block of terms by block, where it is used more than once.
+    arranged: Option<CpuBuffer>,
+    out: SharedSlice<'a>,
+    apart: usize,
+    past_caches: bool,
+}
+
+impl Product<'_> {
+    /// A part of the result.
+    ///
+    /// # Safety
+    /// The processor has the unit; operands and result hold the part, and nobody else touches it.
+    unsafe fn compute(&self, rows: Range<usize>, columns: Range<usize>) {
+        if self.k == 0 {
+            // SAFETY: by the caller's promise.
+            unsafe { self.without_terms(rows, columns) };
+            return;
+        }
+        let (most_rows, most_terms) = self.block;
+        let terms = most_terms.min(self.k);
+        let left_len = pack::len(rows.len().min(most_rows), terms, self.pieces_of(Side::Left));
+        let panel_len = pack::panel_len(terms, self.pieces_of(Side::Right));
+        let mut room = self.pool.take(left_len + panel_len);
+        let (left, panel) = room.split_at_mut(left_len);
+        let tiles = Tiles::take();
+        let mut sums = Sums::zeros();
+        for rows in blocks(rows, most_rows) {
+            for terms in blocks(0..self.k, most_terms) {
+                // SAFETY: by the caller's promise, here and below.
+                unsafe { self.arrange(&self.a, Side::Left, rows.clone(), terms.clone(), left) };
+                for columns in blocks(columns.clone(), SIDE) {
+                    let right = match &self.arranged {
+                        Some(all) => &all[self.arranged_at(columns.start, terms.start)..],
+                        None => {
+                            unsafe {
+                                self.arrange(&self.b, Side::Right, columns.clone(), terms.clone(), panel)
+                            };
+                            &*panel
+                        }
+                    };
+                    unsafe { self.column(&tiles, &mut sums, rows.clone(), columns, &terms, left, right) };
+                }
+            }
+        }
+        if self.past_caches {
+            // Stores past the caches are seen by other threads only after a fence.
+            // SAFETY: every processor of the target has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
+    }
+
+    /// The whole right operand in panels.
+    fn arrange_right(&self, team: &Team) -> CpuBuffer {
+        let pieces = self.pieces_of(Side::Right);
+        let mut all = self.pool.take(pack::len(self.n, self.k, pieces));
+        let shared = SharedSlice::new(&mut all);
+        let parts: Vec<_> = blocks(0..self.k, self.block.1)
+            .flat_map(|terms| blocks(0..self.n, SIDE).map(move |columns| (columns, terms.clone())))
+            .collect();
+        team.run(parts.len(), |part| {
+            let (columns, terms) = parts[part].clone();
+            let len = pack::panel_len(terms.len(), pieces);
+            // SAFETY: a panel belongs to its task alone; the processor has the unit, and the operand holds its shape.
+            unsafe {
+                let panel = shared.part(self.arranged_at(columns.start, terms.start), len);
+                self.arrange(&self.b, Side::Right, columns, terms, panel);
+            }
+        });
+        all
+    }
+
+    /// Where a panel begins in the arranged right operand.
+    fn arranged_at(&self, column: usize, term: usize) -> usize {
+        let pieces = self.pieces_of(Side::Right);
+        // Blocks of terms before this one are full, so that each has whole steps.
+        let terms = self.block.1.min(self.k - term);
+        pack::len(self.n, term, pieces) + column / SIDE * pack::panel_len(terms, pieces)
+    }
+
+    /// The blocks of one panel of columns.
+    ///
+    /// # Safety
+    /// As for [`Product::compute`].
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn column(
+        &self,
+        tiles: &Tiles,
+        sums: &mut Sums,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        terms: &Range<usize>,
+        left: &[f32],
+        right: &[f32],
+    ) {
+        let panel = pack::panel_len(terms.len(), self.pieces_of(Side::Left));
+        for (row, left) in rows.clone().step_by(SIDE).zip(left.chunks_exact(panel)) {
+            // SAFETY: the panels hold the terms; the element is inside of the result, and the place ends with the part, by the
+            // caller's promise.
+            unsafe {
+                tile::multiply(
+                    tiles,
+                    self.pieces,
+                    terms.len().div_ceil(unit::TERMS),
+                    left.as_ptr(),
+                    right.as_ptr(),
+                    sums,
+                );
+                sums.store(&Place {
+                    start: self.out.as_mut_ptr().add(row * self.apart + columns.start),
+                    apart: self.apart,
+                    rows: SIDE.min(rows.end - row),
+                    columns: columns.len(),
+                    accumulate: self.accumulate || terms.start > 0,
+                    past_caches: self.past_caches,
+                });
+            }
+        }
+    }
+
+    fn pieces_of(&self, side: Side) -> usize {
+        match (self.pieces, side) {
+            (Pieces::Exact, _) | (Pieces::LeftExact, Side::Left) => 3,
+            (Pieces::Rounded, _) | (Pieces::LeftExact, Side::Right) => 1,
+        }
+    }
+
+    /// # Safety
+    /// As for [`Product::compute`].
+    unsafe fn arrange(
+        &self,
+        operand: &Operand<'_>,
+        side: Side,
+        lines: Range<usize>,
+        terms: Range<usize>,
+        out: &mut [f32],
+    ) {
+        // SAFETY: a processor with the unit has the vectors; the operand holds the lines and terms by the caller's promise.
+        unsafe {
+            match self.pieces_of(side) {
+                1 => pack::arrange::<1>(operand, side, lines, terms, out),
+                _ => pack::arrange::<3>(operand, side, lines, terms, out),
+            }
+        }
+    }
+
+    /// Sums without terms are zero.
+    ///
+    /// # Safety
+    /// As for [`Product::compute`].
+    unsafe fn without_terms(&self, rows: Range<usize>, columns: Range<usize>) {
+        if !self.accumulate {
+            let zeros = vec![0.0; columns.len()];
+            for row in rows {
+                // SAFETY: by the caller's promise.
+                unsafe { self.out.write(row * self.apart + columns.start, &zeros) };
+            }
+        }
+    }
+}
+
+/// A range cut into parts of at most `len`.
+fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..(start + len).min(end))
+}

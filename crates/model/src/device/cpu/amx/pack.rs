@@ -1,0 +1,301 @@
+//! Operands as panels of tiles of bf16, each f32 as the sum of three numbers or rounded to one.
+//!
+//! A panel has [`SIDE`] lines: `[steps][pieces][two tiles]`, a step being [`TERMS`] terms. A tile of the left operand has a
+//! line in each row, one of the right operand in each column; its 16 pairs are terms `j` and `j + 16` of the step. Lines and
+//! terms beyond the operand's are zero.
+//!
+//! Three pieces: the number rounded to 8 bits, the rest rounded to 8 bits, and what is left, which has 8 bits at most, so that
+//! their sum is the number itself. The unit takes pieces under 2^-126 for zeros: numbers under 2^-103 lose what is smaller.
+//! Greg Henry, Ping Tak Peter Tang, Alexander Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For
+//! Higher-Precision Computations", 2019.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::super::operand::{Elements, Operand};
+use super::tile::SIDE;
+use super::unit::{LINES, TERMS, TILE};
+
+/// Words of two vectors of 16 interleaved: the first of one, the first of the other, ...
+static INTERLEAVED: [u16; 32] = [
+    0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,
+    30, 15, 31,
+];
+
+/// Blocks that are asked for before their turn.
+const AHEAD: usize = 2;
+
+/// Length of the panels of so many lines and terms, in f32.
+pub fn len(lines: usize, terms: usize, pieces: usize) -> usize {
+    lines.div_ceil(SIDE) * panel_len(terms, pieces)
+}
+
+/// Length of one panel.
+pub fn panel_len(terms: usize, pieces: usize) -> usize {
+    terms.div_ceil(TERMS) * pieces * 2 * TILE
+}
+
+/// On which side of the product an operand stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Lines are rows of its tiles.
+    Left,
+    /// Lines are columns.
+    Right,
+}
+
+/// Arranges some lines and terms in panels of `PIECES` (1 or 3) pieces.
+///
+/// # Safety
+/// The processor has AVX-512 with BF16; the operand holds the lines and terms (see [`Operand::holds`]).
+///
+/// # Panics
+/// When `out` is shorter than [`len`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn arrange<const PIECES: usize>(
+    operand: &Operand<'_>,
+    side: Side,
+    lines: Range<usize>,
+    terms: Range<usize>,
+    out: &mut [f32],
+) {
+    assert!(out.len() >= len(lines.len(), terms.len(), PIECES), "room for {lines:?} of {terms:?}");
+    let steps = terms.len().div_ceil(TERMS);
+    let count = lines.len().div_ceil(SIDE) * steps * 2;
+    // Halves of a step of a panel, step by step, panel by panel.
+    let block = |index: usize| {
+        let (panel, step, half) = (index / (2 * steps), index / 2 % steps, index % 2);
+        let line = (lines.start + panel * SIDE + half * LINES).min(lines.end);
+        let term = terms.start + step * TERMS;
+        Block {
+            operand,
+            side,
+            line,
+            lines: (lines.end - line).min(LINES),
+            term,
+            terms: (terms.end - term).min(TERMS),
+        }
+    };
+    for index in 0..count {
+        if index + AHEAD < count {
+            block(index + AHEAD).fetch();
+        }
+        let at = index / 2 * PIECES * 2 * TILE + index % 2 * TILE;
+        // SAFETY: features and elements by the caller's promise; the tiles are inside of `out` as asserted.
+        unsafe { block(index).arrange::<PIECES>(out.as_mut_ptr().add(at)) };
+    }
+}
+
+/// At most 16 lines of at most 32 terms: one tile of each piece.
+struct Block<'a, 'b> {
+    operand: &'a Operand<'b>,
+    side: Side,
+    line: usize,
+    lines: usize,
+    term: usize,
+    terms: usize,
+}
+
+impl Block<'_, '_> {
+    /// Asks for the elements, which lie in as many places as there are rows: more than the processor foresees.
+    #[inline]
+    fn fetch(&self) {
+        let Operand { elements, apart, by_terms } = *self.operand;
+        let (start, rows, width) = if by_terms {
+            (self.term * apart + self.line, self.terms, self.lines)
+        } else {
+            (self.line * apart + self.term, self.lines, self.terms)
+        };
+        let (base, size) = match elements {
+            Elements::Single(elements) => (elements.as_ptr().cast::<i8>(), 4),
+            Elements::Bf16(bits) | Elements::F16(bits) => (bits.as_ptr().cast::<i8>(), 2),
+        };
+        for row in 0..rows {
+            let first = base.wrapping_add((start + row * apart) * size);
+            for byte in (0..width * size).step_by(64) {
+                // SAFETY: a prefetch may be given any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(byte)) };
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn arrange<const PIECES: usize>(&self, out: *mut f32) {
+        // Rows of the block are rows of the tile where the left operand has them by lines, and the right one by terms.
+        let turned = self.operand.by_terms == (self.side == Side::Left);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match (turned, PIECES) {
+                (false, _) => self.as_they_lie::<PIECES>(out),
+                (true, 1) => self.turned_rounded(out),
+                (true, _) => self.turned::<PIECES>(out),
+            }
+        }
+    }
+
+    /// Row by row.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn as_they_lie<const PIECES: usize>(&self, out: *mut f32) {
+        for i in 0..LINES {
+            // SAFETY: by the caller's promise; tiles of the pieces lie two tiles apart.
+            unsafe {
+                let (low, high) = self.row(i);
+                let pieces = if PIECES == 1 { [rounded(low, high); PIECES] } else { split(low, high) };
+                for (piece, row) in pieces.into_iter().enumerate() {
+                    _mm512_storeu_si512(out.add(piece * 2 * TILE + i * LINES).cast(), row);
+                }
+            }
+        }
+    }
+
+    /// Transposed before it is cut in pieces: two matrices of f32 rather than three of pairs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn turned<const PIECES: usize>(&self, out: *mut f32) {
+        let (mut low, mut high) = ([_mm512_setzero_ps(); LINES], [_mm512_setzero_ps(); LINES]);
+        for (i, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
+            // SAFETY: by the caller's promise.
+            (*low, *high) = unsafe { self.row(i) };
+        }
+        transpose(&mut low);
+        transpose(&mut high);
+        for (i, (low, high)) in low.iter().zip(&high).enumerate() {
+            let pieces: [__m512i; PIECES] = split(*low, *high);
+            for (piece, row) in pieces.into_iter().enumerate() {
+                // SAFETY: tiles of the pieces lie two tiles apart.
+                unsafe { _mm512_storeu_si512(out.add(piece * 2 * TILE + i * LINES).cast(), row) };
+            }
+        }
+    }
+
+    /// Transposed as pairs, after rounding: one matrix rather than two.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn turned_rounded(&self, out: *mut f32) {
+        let mut pairs = [_mm512_setzero_ps(); LINES];
+        for (i, pairs) in pairs.iter_mut().enumerate() {
+            // SAFETY: by the caller's promise.
+            let (low, high) = unsafe { self.row(i) };
+            *pairs = _mm512_castsi512_ps(rounded(low, high));
+        }
+        transpose(&mut pairs);
+        for (i, row) in pairs.iter().enumerate() {
+            // SAFETY: inside of the tile.
+            unsafe { _mm512_storeu_ps(out.add(i * LINES), *row) };
+        }
+    }
+
+    /// Terms 0 to 15 of line `i` and its terms 16 to 31; or, by terms, the lines of term `i` and those of term `16 + i`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn row(&self, i: usize) -> (__m512, __m512) {
+        let Operand { elements, apart, by_terms } = *self.operand;
+        let (at, next, counts) = if by_terms {
+            let count = |term: usize| if term < self.terms { self.lines } else { 0 };
+            ((self.term + i) * apart + self.line, LINES * apart, (count(i), count(LINES + i)))
+        } else {
+            let count = |terms: usize| if i < self.lines { terms } else { 0 };
+            let counts = (count(self.terms.min(LINES)), count(self.terms.saturating_sub(LINES)));
+            ((self.line + i) * apart + self.term, LINES, counts)
+        };
+        // SAFETY: the operand holds so many elements from there on, by the caller's promise.
+        unsafe { (load(elements, at, counts.0), load(elements, at + next, counts.1)) }
+    }
+}
+
+/// `count` elements from `at` on, at most 16, as f32; zeros beside them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn load(elements: Elements<'_>, at: usize, count: usize) -> __m512 {
+    let lanes = ((1u32 << count) - 1) as __mmask16;
+    // SAFETY: masked elements are not touched, and the others are the operand's by the caller's promise. The pointers may lie
+    // behind the end where nothing is read, hence `wrapping_add`.
+    unsafe {
+        match elements {
+            Elements::Single(elements) => _mm512_maskz_loadu_ps(lanes, elements.as_ptr().wrapping_add(at)),
+            Elements::Bf16(bits) => {
+                let words =
+                    _mm512_maskz_loadu_epi16(lanes.into(), bits.as_ptr().cast::<i16>().wrapping_add(at));
+                let words = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+            }
+            Elements::F16(bits) => {
+                let words =
+                    _mm512_maskz_loadu_epi16(lanes.into(), bits.as_ptr().cast::<i16>().wrapping_add(at));
+                _mm512_cvtph_ps(_mm512_castsi512_si256(words))
+            }
+        }
+    }
+}
+
+/// Both vectors rounded to nearest, ties to even, in pairs with the first vector's in the lower half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn rounded(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: 32 words; both types of the conversion are 64 bytes without invalid values.
+    unsafe {
+        let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
+        let words = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+        _mm512_permutexvar_epi16(order, words)
+    }
+}
+
+/// Pairs of the pieces of both vectors, the largest first.
+///
+/// A piece is rounded to nearest in its bits, ties away from zero. What is not finite, or rounds to infinity, is not finite in
+/// the last piece: the rest of an infinity is no number.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn split<const PIECES: usize>(mut low: __m512, mut high: __m512) -> [__m512i; PIECES] {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let half = _mm512_set1_epi32(0x8000);
+    let mut pieces = [_mm512_setzero_si512(); PIECES];
+    for (i, piece) in pieces.iter_mut().enumerate() {
+        let last = i + 1 == PIECES;
+        let round = |x: __m512| {
+            let bits = _mm512_castps_si512(x);
+            if last { bits } else { _mm512_add_epi32(bits, half) }
+        };
+        let (low_bits, high_bits) = (round(low), round(high));
+        // (high & upper) | (low >> 16)
+        *piece = _mm512_ternarylogic_epi32::<0xf8>(_mm512_srli_epi32::<16>(low_bits), high_bits, upper);
+        if !last {
+            low = _mm512_sub_ps(low, _mm512_castsi512_ps(_mm512_and_si512(low_bits, upper)));
+            high = _mm512_sub_ps(high, _mm512_castsi512_ps(_mm512_and_si512(high_bits, upper)));
+        }
+    }
+    pieces
+}
+
+/// Transposes a matrix of 16 x 16 elements of 32 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(rows: &mut [__m512; LINES]) {
+    // Pairs of rows, then fours, within each quarter of a vector.
+    let mut twos = *rows;
+    for i in (0..LINES).step_by(2) {
+        twos[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        twos[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    let mut fours = twos;
+    for i in (0..LINES).step_by(4) {
+        let (a, b) = (_mm512_castps_pd(twos[i]), _mm512_castps_pd(twos[i + 1]));
+        let (c, d) = (_mm512_castps_pd(twos[i + 2]), _mm512_castps_pd(twos[i + 3]));
+        fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    // `fours[4 g + j]` has, in quarter q, column 4 q + j of rows 4 g to 4 g + 3.
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
+        let (low_ab, low_cd) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
+        let (high_ab, high_cd) = (_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d));
+        rows[j] = _mm512_shuffle_f32x4::<0x88>(low_ab, low_cd);
+        rows[4 + j] = _mm512_shuffle_f32x4::<0xdd>(low_ab, low_cd);
+        rows[8 + j] = _mm512_shuffle_f32x4::<0x88>(high_ab, high_cd);
+        rows[12 + j] = _mm512_shuffle_f32x4::<0xdd>(high_ab, high_cd);
+    }
+}

@@ -1,0 +1,185 @@
+//! The tile of a product: 32 rows by 32 columns of sums in four of the unit's tiles.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::unit::{TILE, Tiles};
+
+/// Rows and columns of a block of sums: two tiles by two.
+pub const SIDE: usize = 32;
+
+/// Of how many numbers of bf16 each element of the operands is the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pieces {
+    /// One on both sides.
+    Rounded,
+    /// Three on the left, one on the right.
+    LeftExact,
+    /// Three on both sides.
+    Exact,
+}
+
+/// Sums of a block, row by row.
+#[repr(C, align(64))]
+pub struct Sums([f32; SIDE * SIDE]);
+
+impl Sums {
+    /// Zeros.
+    pub fn zeros() -> Self {
+        Self([0.0; SIDE * SIDE])
+    }
+}
+
+/// A part of the result that takes the sums of a block.
+pub struct Place {
+    /// Its first element.
+    pub start: *mut f32,
+    /// Distance between rows.
+    pub apart: usize,
+    /// Rows, at most [`SIDE`].
+    pub rows: usize,
+    /// Columns, at most [`SIDE`].
+    pub columns: usize,
+    /// What is there is added to; overwritten otherwise.
+    pub accumulate: bool,
+    /// Whether what overwrites goes to memory past the caches.
+    pub past_caches: bool,
+}
+
+// Sums in tmm0 to tmm3, rows of the left panel in tmm4 and tmm5, columns of the right one in tmm6 and tmm7. Two tiles are
+// replaced at a time, and four products use them with the two that stay.
+macro_rules! left {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm4, [{a} + {row} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+            "tileloadd tmm5, [{a} + {row} + ",
+            $at,
+            " + 1024]\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tdpbf16ps tmm3, tmm5, tmm7\n",
+        )
+    };
+}
+macro_rules! right {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm6, [{b} + {row} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tileloadd tmm7, [{b} + {row} + ",
+            $at,
+            " + 1024]\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+            "tdpbf16ps tmm3, tmm5, tmm7\n",
+        )
+    };
+}
+macro_rules! steps {
+    ($a:ident, $b:ident, $steps:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
+        asm!(
+            "2:",
+            "tileloadd tmm6, [{b} + {row}]",
+            "tileloadd tmm7, [{b} + {row} + 1024]",
+            $($products,)+
+            concat!("add {a}, ", $a_step),
+            concat!("add {b}, ", $b_step),
+            "dec {steps}",
+            "jnz 2b",
+            a = inout(reg) $a => _,
+            b = inout(reg) $b => _,
+            steps = inout(reg) $steps => _,
+            row = in(reg) 64usize,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// The sums of the products of two panels of [`SIDE`] lines and `steps` tiles of terms each; see [`super::pack`].
+///
+/// With three pieces on both sides, six of the nine products of pieces are added: the others are together at most 2^-24 of the
+/// whole, the half of an f32's last place.
+///
+/// # Safety
+/// The panels hold `steps` steps of the pieces, at least one.
+pub unsafe fn multiply(
+    _: &Tiles,
+    pieces: Pieces,
+    steps: usize,
+    a: *const f32,
+    b: *const f32,
+    sums: &mut Sums,
+) {
+    debug_assert!(steps > 0);
+    // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
+    // loaded by the caller's promise, and `sums` is as large as four tiles.
+    unsafe {
+        asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
+        match pieces {
+            Pieces::Rounded => steps!(a, b, steps, "2048", "2048", left!("0")),
+            Pieces::LeftExact => {
+                steps!(a, b, steps, "6144", "2048", left!("4096"), left!("2048"), left!("0"));
+            }
+            Pieces::Exact => steps!(
+                a,
+                b,
+                steps,
+                "6144",
+                "6144",
+                left!("4096"),
+                left!("2048"),
+                right!("2048"),
+                left!("0"),
+                right!("4096"),
+                right!("0")
+            ),
+        }
+        asm!(
+            "tilestored [{upper} + {row}], tmm0",
+            "tilestored [{upper} + {row} + 64], tmm1",
+            "tilestored [{lower} + {row}], tmm2",
+            "tilestored [{lower} + {row} + 64], tmm3",
+            upper = in(reg) sums.0.as_mut_ptr(),
+            lower = in(reg) sums.0.as_mut_ptr().add(2 * TILE),
+            row = in(reg) 4 * SIDE,
+            options(nostack),
+        );
+    }
+}
+
+impl Sums {
+    /// Writes the sums to their place, or adds them to it.
+    ///
+    /// # Safety
+    /// The processor has AVX-512; the place's rows and columns may be written, and nobody else touches them.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn store(&self, place: &Place) {
+        for (i, sums) in self.0.chunks_exact(SIDE).enumerate().take(place.rows) {
+            for half in 0..2 {
+                let count = place.columns.saturating_sub(16 * half).min(16);
+                let lanes = ((1u32 << count) - 1) as __mmask16;
+                // SAFETY: inside of the place by the caller's promise; masked elements are not touched, so that the
+                // pointer may lie behind its end there, hence `wrapping_add`.
+                unsafe {
+                    let to = place.start.wrapping_add(i * place.apart + 16 * half);
+                    let mut value = _mm512_load_ps(sums.as_ptr().add(16 * half));
+                    if place.accumulate {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, to));
+                    }
+                    if lanes != !0 {
+                        _mm512_mask_storeu_ps(to, lanes, value);
+                    } else if place.past_caches && !place.accumulate {
+                        _mm512_stream_ps(to, value);
+                    } else {
+                        _mm512_storeu_ps(to, value);
+                    }
+                }
+            }
+        }
+    }
+}
