@@ -4,6 +4,7 @@
 mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod arranged;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::batch::Batch;
 use crate::random::Stream;
+use arranged::Arranged;
 pub use plan::CpuPlan;
 pub use pool::{CpuBuffer, Pool};
 use products::Products;
@@ -93,7 +95,7 @@ impl Device for Cpu {
     type Buf = CpuBuffer;
     type Half = half::Halves;
     type Plan = CpuPlan;
-    type Packed = packed::Packed;
+    type Packed = Arranged;
     type Cache = cache::PagedCache;
 
     fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
@@ -242,24 +244,24 @@ impl Device for Cpu {
         rotary::rotate(&self.team, cos, sin, heads, false, qkv.slice());
     }
 
-    fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> packed::Packed {
-        packed::Packed::new(&self.team, weight.slice(), n, k)
+    fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> Arranged {
+        Arranged::new(&self.team, weight.slice(), n, k)
     }
 
-    fn pack_half(&self, weight: HalfRef<'_>, n: usize, k: usize) -> packed::Packed {
-        packed::Packed::of_half(&self.team, weight.buffer.slice(weight.range), n, k)
+    fn pack_half(&self, weight: HalfRef<'_>, n: usize, k: usize) -> Arranged {
+        Arranged::of_half(&self.team, weight.buffer.slice(weight.range), n, k)
     }
 
     fn linear_within(
         &self,
-        weight: &packed::Packed,
+        weight: &Arranged,
         rows: usize,
         apart: Option<(usize, usize)>,
         accumulate: bool,
         x: Ref<'_>,
         out: Mut<'_>,
     ) {
-        weight.apply(&self.team, rows, apart, accumulate, x.slice(), out.slice());
+        weight.apply(&self.team, &self.pool, rows, apart, accumulate, x.slice(), out.slice());
     }
 
     fn cache(&self, layers: usize, heads: Heads) -> cache::PagedCache {

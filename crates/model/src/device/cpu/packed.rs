@@ -200,32 +200,3 @@ struct Rows<'a> {
     apart: usize,
     count: usize,
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_right_and_does_not_depend_on_the_others() {
-        for (rows, n, k) in [(1, 64, 16), (5, 100, 33), (200, 130, 700)] {
-            let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
-            let weight: Vec<f32> = (0..n * k).map(value).collect();
-            let x: Vec<f32> = (0..rows * k).map(|i| value(i + 5)).collect();
-            let team = Team::current();
-            let packed = Packed::new(&team, &weight, n, k);
-            let mut out = vec![0.5f32; rows * n];
-            packed.apply(&team, rows, None, true, &x, &mut out);
-            for i in 0..rows {
-                let mut alone = vec![0.5f32; n];
-                packed.apply(&team, 1, None, true, &x[i * k..(i + 1) * k], &mut alone);
-                assert_eq!(alone, out[i * n..(i + 1) * n], "row {i} of {rows}");
-                for j in 0..n {
-                    let exact: f64 =
-                        (0..k).map(|p| f64::from(x[i * k + p]) * f64::from(weight[j * k + p])).sum();
-                    // 700 terms of at most 1 with partial sums of about 30: 700 * 30 * 2^-24.
-                    assert!((f64::from(out[i * n + j]) - exact - 0.5).abs() < 1.3e-3);
-                }
-            }
-        }
-    }
-}

@@ -9,6 +9,7 @@
 mod pack;
 mod tile;
 mod unit;
+mod weight;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,12 +23,13 @@ use pack::Side;
 use tile::{Pieces, Place, SIDE, Sums};
 use unit::Tiles;
 pub use unit::available;
+pub use weight::TiledWeight;
 
-/// Rows and terms of a block of the left operand, arranged: three quarters of a megabyte of the second-level cache with three
-/// pieces.
-const BLOCK: (usize, usize) = (512, 256);
-/// The same where there are not more rows: fewer blocks to add up.
-const FEW_ROWS: (usize, usize) = (256, 512);
+/// Rows of a block of the left operand and terms of both, arranged: three quarters of a megabyte of the second-level cache with
+/// three pieces.
+const EXACT_BLOCK: (usize, usize) = (256, 512);
+/// The same with one piece: half a megabyte.
+const ROUNDED_BLOCK: (usize, usize) = (512, 512);
 /// Elements of a result that no cache keeps until it is read: 16 MiB go to memory directly.
 const PAST_CACHES: usize = 1 << 22;
 
@@ -62,7 +64,7 @@ pub fn matmul(
         (false, Elements::Bf16(_)) => Pieces::LeftExact,
         (false, _) => Pieces::Exact,
     };
-    let block = if m <= FEW_ROWS.0 { FEW_ROWS } else { BLOCK };
+    let block = if rounded { ROUNDED_BLOCK } else { EXACT_BLOCK };
     let past_caches = m * n >= PAST_CACHES;
     let out = SharedSlice::new(out);
     let mut product =
@@ -205,6 +207,7 @@ impl Product<'_> {
                     tiles,
                     self.pieces,
                     terms.len().div_ceil(unit::TERMS),
+                    SIDE.min(rows.end - row),
                     left.as_ptr(),
                     right.as_ptr(),
                     sums,

@@ -61,10 +61,18 @@ pub unsafe fn arrange<const PIECES: usize>(
 ) {
     assert!(out.len() >= len(lines.len(), terms.len(), PIECES), "room for {lines:?} of {terms:?}");
     let steps = terms.len().div_ceil(TERMS);
-    let count = lines.len().div_ceil(SIDE) * steps * 2;
-    // Halves of a step of a panel, step by step, panel by panel.
-    let block = |index: usize| {
-        let (panel, step, half) = (index / (2 * steps), index / 2 % steps, index % 2);
+    let panels = lines.len().div_ceil(SIDE);
+    let count = panels * steps * 2;
+    // In the order in which they lie: a panel's steps, or by terms the panels of a step.
+    let place = |index: usize| {
+        let (of_two, half) = (index / 2, index % 2);
+        if operand.by_terms {
+            (of_two % panels, of_two / panels, half)
+        } else {
+            (of_two / steps, of_two % steps, half)
+        }
+    };
+    let block = |(panel, step, half): (usize, usize, usize)| {
         let line = (lines.start + panel * SIDE + half * LINES).min(lines.end);
         let term = terms.start + step * TERMS;
         Block {
@@ -78,11 +86,12 @@ pub unsafe fn arrange<const PIECES: usize>(
     };
     for index in 0..count {
         if index + AHEAD < count {
-            block(index + AHEAD).fetch();
+            block(place(index + AHEAD)).fetch();
         }
-        let at = index / 2 * PIECES * 2 * TILE + index % 2 * TILE;
+        let (panel, step, half) = place(index);
+        let at = (panel * steps + step) * PIECES * 2 * TILE + half * TILE;
         // SAFETY: features and elements by the caller's promise; the tiles are inside of `out` as asserted.
-        unsafe { block(index).arrange::<PIECES>(out.as_mut_ptr().add(at)) };
+        unsafe { block((panel, step, half)).arrange::<PIECES>(out.as_mut_ptr().add(at)) };
     }
 }
 

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::unit::{TILE, Tiles};
+use super::unit::{LINES, TILE, Tiles};
 
 /// Rows and columns of a block of sums: two tiles by two.
 pub const SIDE: usize = 32;
@@ -80,6 +80,32 @@ macro_rules! right {
         )
     };
 }
+// The same with the upper 16 rows alone.
+macro_rules! upper_left {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm4, [{a} + {row} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+        )
+    };
+}
+macro_rules! upper_right {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm6, [{b} + {row} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tileloadd tmm7, [{b} + {row} + ",
+            $at,
+            " + 1024]\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+        )
+    };
+}
 macro_rules! steps {
     ($a:ident, $b:ident, $steps:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
         asm!(
@@ -99,11 +125,40 @@ macro_rules! steps {
         )
     };
 }
+/// The products of a step for each number of pieces, from macros for a new piece of the left and of the right operand.
+macro_rules! products {
+    ($pieces:ident, $a:ident, $b:ident, $steps:ident, $left:ident, $right:ident) => {
+        match $pieces {
+            Pieces::Rounded => {
+                steps!($a, $b, $steps, "2048", "2048", $left!("0"))
+            }
+            Pieces::LeftExact => {
+                steps!($a, $b, $steps, "6144", "2048", $left!("4096"), $left!("2048"), $left!("0"))
+            }
+            Pieces::Exact => steps!(
+                $a,
+                $b,
+                $steps,
+                "6144",
+                "6144",
+                $left!("4096"),
+                $left!("2048"),
+                $right!("2048"),
+                $left!("0"),
+                $right!("4096"),
+                $right!("0")
+            ),
+        }
+    };
+}
 
 /// The sums of the products of two panels of [`SIDE`] lines and `steps` tiles of terms each; see [`super::pack`].
 ///
 /// With three pieces on both sides, six of the nine products of pieces are added: the others are together at most 2^-24 of the
 /// whole, the half of an f32's last place.
+///
+/// With `rows` at most 16 the lower half of the left panel is not read, and sums of rows there are unspecified. A row's sums
+/// do not depend on that.
 ///
 /// # Safety
 /// The panels hold `steps` steps of the pieces, at least one.
@@ -111,6 +166,7 @@ pub unsafe fn multiply(
     _: &Tiles,
     pieces: Pieces,
     steps: usize,
+    rows: usize,
     a: *const f32,
     b: *const f32,
     sums: &mut Sums,
@@ -119,33 +175,24 @@ pub unsafe fn multiply(
     // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
     // loaded by the caller's promise, and `sums` is as large as four tiles.
     unsafe {
-        asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-        match pieces {
-            Pieces::Rounded => steps!(a, b, steps, "2048", "2048", left!("0")),
-            Pieces::LeftExact => {
-                steps!(a, b, steps, "6144", "2048", left!("4096"), left!("2048"), left!("0"));
-            }
-            Pieces::Exact => steps!(
-                a,
-                b,
-                steps,
-                "6144",
-                "6144",
-                left!("4096"),
-                left!("2048"),
-                right!("2048"),
-                left!("0"),
-                right!("4096"),
-                right!("0")
-            ),
+        asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem));
+        if rows <= LINES {
+            products!(pieces, a, b, steps, upper_left, upper_right);
+        } else {
+            asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
+            products!(pieces, a, b, steps, left, right);
+            asm!(
+                "tilestored [{lower} + {row}], tmm2",
+                "tilestored [{lower} + {row} + 64], tmm3",
+                lower = in(reg) sums.0.as_mut_ptr().add(2 * TILE),
+                row = in(reg) 4 * SIDE,
+                options(nostack),
+            );
         }
         asm!(
             "tilestored [{upper} + {row}], tmm0",
             "tilestored [{upper} + {row} + 64], tmm1",
-            "tilestored [{lower} + {row}], tmm2",
-            "tilestored [{lower} + {row} + 64], tmm3",
             upper = in(reg) sums.0.as_mut_ptr(),
-            lower = in(reg) sums.0.as_mut_ptr().add(2 * TILE),
             row = in(reg) 4 * SIDE,
             options(nostack),
         );
