@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gft_model::Batch;
 use gft_model::device::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError, HalfFormat,
-    Heads, MatMul, Slot, Strides,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError, Draw, DrawRow,
+    HalfFormat, Heads, MatMul, Sampling, Slot, Strides,
 };
 use gft_model::random::Stream;
-use gft_model::{Batch, Cpu};
 
 use crate::attention::Attention;
 use crate::backend::{Arg, Backend, Launch, Rows, Trouble};
@@ -18,22 +18,20 @@ use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Machine, Memory, Mut, Place
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
 use crate::uploads::{self, Plain, Uploads};
-use crate::{Precision, optimizer, rows, vocabulary};
+use crate::{Precision, optimizer, rows, sampling, vocabulary};
 
 /// A card, or what stands for one in tests.
 #[derive(Clone)]
 pub struct Cuda {
     machine: Arc<Machine>,
     uploads: Arc<Uploads>,
-    /// Draws tokens.
-    host: Cpu,
 }
 
 impl Cuda {
     /// A device on a backend.
     pub fn on(backend: impl Backend + 'static, precision: Precision) -> Self {
         let machine = Arc::new(Machine::new(Box::new(backend), precision));
-        Cuda { machine, uploads: Arc::default(), host: Cpu::new() }
+        Cuda { machine, uploads: Arc::default() }
     }
 
     /// What users call it.
@@ -146,10 +144,6 @@ impl Device for Cuda {
     fn logits_at_once(&self) -> usize {
         // 512 MiB: each chunk's results are waited for.
         1 << 27
-    }
-
-    fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        self.host.on_host(tasks, task);
     }
 
     fn alloc(&self, len: usize) -> CudaBuffer {
@@ -423,6 +417,11 @@ impl Device for Cuda {
     ) {
         let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference);
         run!(self, "chunk_backward", done());
+    }
+
+    fn draw(&self, sampling: &Sampling, rows: &[DrawRow<'_>], logits: Mut<'_>) -> Vec<Draw> {
+        let draws = self.machine.run("draw", || sampling::draw(self, sampling, rows, logits));
+        draws.unwrap_or_else(|| vec![sampling::NONE; rows.len()])
     }
 
     fn sum_squares(&self, x: Ref<'_>) -> f64 {

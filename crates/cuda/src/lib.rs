@@ -19,6 +19,7 @@ mod plan;
 mod pool;
 mod products;
 mod rows;
+mod sampling;
 mod uploads;
 mod vocabulary;
 

@@ -109,7 +109,7 @@ fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
     let length =
         (planned.rows.survey().longest_prompt + settings.max_completion_length.unwrap_or(512)) as u64;
     let cache = 2 * (arch.layers * arch.kv_heads * arch.head_dim) as u64 * sequences * length;
-    // On the device and as a copy that is drawn from.
+    // Of the tokens just run, and of prompts whose samples have not all started.
     let logits = 2 * sequences * arch.vocab as u64;
     bytes * arranged + F32 * (cache + logits)
 }

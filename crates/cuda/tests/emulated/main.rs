@@ -10,3 +10,4 @@ mod machine;
 mod models;
 mod operations;
 mod policies;
+mod sampling;

@@ -6,12 +6,11 @@
 
 mod generator;
 mod pages;
-mod sampling;
 mod schedule;
 
 pub use generator::Generator;
-pub use sampling::Sampling;
 
+pub use crate::device::Sampling;
 use crate::error::{ModelError, Result};
 use crate::random::Stream;
 
