@@ -20,6 +20,7 @@ mod pool;
 mod products;
 mod rows;
 mod sampling;
+mod seam;
 mod uploads;
 mod vocabulary;
 
@@ -37,7 +38,7 @@ pub enum Precision {
     /// f32 throughout, without TF32: what is compared with the CPU.
     F32,
     /// Operands of products rounded to bf16, sums in f32: also those of attention where heads are 64 or 128 wide; keys and
-    /// values of generation are kept in bf16.
+    /// values of generation are kept in bf16, and f32 weights once more in bf16, where there is memory for it.
     #[default]
     Bf16,
 }

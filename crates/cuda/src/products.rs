@@ -68,6 +68,30 @@ pub(crate) fn matmul(
     multiply(cuda, op, strides, a, b, out)
 }
 
+/// A product with weights, which are rounded once after each update where products round their operands.
+pub(crate) fn matmul_weight(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) -> Done {
+    b.at(op.n * op.k)?;
+    let Some((memory, at)) = kept(cuda, &b)? else { return matmul(cuda, op, op.dense(), a, b, out) };
+    let b = Weight { address: memory.address()? + at, kind: Kind::Half(HalfFormat::Bf16) };
+    multiply(cuda, op, op.dense(), a, b, out)
+}
+
+/// The kept bf16 numbers of a view of weights, and at which of their bytes it begins; `None` where products are of f32, or
+/// there is no memory to keep them in.
+fn kept(cuda: &Cuda, weight: &Ref<'_>) -> Result<Option<(Arc<Memory>, u64)>, Trouble> {
+    if cuda.precision() != Precision::Bf16 {
+        return Ok(None);
+    }
+    let n = weight.buffer.len;
+    let round = |from, to| {
+        let args = [Ptr(from), Ptr(to), U64(n as u64)];
+        // SAFETY: the buffer, and memory for as many numbers of 16 bits.
+        unsafe { cuda.launch("f32_to_bf16", elements(n)?, &args) }
+    };
+    let memory = weight.buffer.rounded(round)?;
+    Ok(memory.map(|memory| (memory, 2 * weight.range.start as u64)))
+}
+
 pub(crate) fn matmul_half(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) -> Done {
     let b = Weight { address: b.at(op.n * op.k)?, kind: Kind::Half(b.buffer.format) };
     multiply(cuda, op, op.dense(), a, b, out)
@@ -225,6 +249,9 @@ fn widened(
 
 pub(crate) fn pack(cuda: &Cuda, weight: Ref<'_>, n: usize, k: usize) -> Result<CudaPacked, Trouble> {
     let from = weight.at(n * k)?;
+    if let Some((memory, at)) = kept(cuda, &weight)? {
+        return Ok(CudaPacked { n, k, memory, at, kind: Kind::Half(HalfFormat::Bf16) });
+    }
     if cuda.precision() == Precision::Bf16 {
         let memory = Arc::new(rounded(cuda, from, (n, k), k)?);
         return Ok(CudaPacked { n, k, memory, at: 0, kind: Kind::Half(HalfFormat::Bf16) });

@@ -11,3 +11,4 @@ mod models;
 mod operations;
 mod policies;
 mod sampling;
+mod weights;

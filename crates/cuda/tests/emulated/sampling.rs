@@ -131,6 +131,7 @@ fn vocabularies_around_the_digits_of_the_search_draw_what_the_cpu_draws() {
             base.clone(),
             Sampling::greedy(),
             Sampling { repetition_penalty: 0.8, ..base.clone() },
+            Sampling { top_k: vocab - 1, ..base.clone() },
             Sampling { top_k: vocab / 2 + 1, top_p: 0.95, ..base.clone() },
             Sampling { top_k: vocab + 1, min_p: 1e-3, repetition_penalty: 2.0, ..base.clone() },
         ] {

@@ -154,6 +154,17 @@ pub trait Device: Send + Sync {
         b: View<'_, Self::Buf>,
         out: ViewMut<'_, Self::Buf>,
     );
+    /// [`Device::matmul`] whose right operand is part of a policy's weights, which change far less often than they are used: a
+    /// device that computes in other numbers may keep them in those beside.
+    fn matmul_weight(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        weight: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        self.matmul(op, a, weight, out);
+    }
     /// Matrix product with a right operand of 16 bits, widened to f32 on the way.
     fn matmul_half(
         &self,
