@@ -30,6 +30,7 @@ pub use driver::{Card, Unavailable, cards, open};
 pub use memory::{CudaBuffer, CudaHalves};
 pub use plan::CudaPlan;
 pub use products::CudaPacked;
+pub use seam::formats;
 
 /// In which numbers products are computed. Weights, gradients, moments, activations, norms and the vocabulary's softmax are
 /// f32 in both; activations kept in 16 bits are a later step.

@@ -13,7 +13,10 @@ use crate::launch::{Done, each_row, elements, number};
 use crate::memory::{HalfRef, Memory, Mut, Place, Ref};
 
 /// Elements of a 16-bit matrix that are widened to f32 at a time: 64 MiB.
-const WIDENED: usize = 1 << 24;
+pub(crate) const WIDENED: usize = 1 << 24;
+
+/// Where a matrix may begin among kept weights, in elements: matrix units take operands aligned to 16 bytes.
+const KEPT_ALIGNED: usize = 8;
 
 /// Alignment beyond which cuBLASLt does not look.
 const ALIGNED: u64 = 256;
@@ -77,9 +80,9 @@ pub(crate) fn matmul_weight(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: Ref<'_>, out
 }
 
 /// The kept bf16 numbers of a view of weights, and at which of their bytes it begins; `None` where products are of f32, or
-/// there is no memory to keep them in.
+/// it cannot be read where it lies, or there is no memory to keep them in.
 fn kept(cuda: &Cuda, weight: &Ref<'_>) -> Result<Option<(Arc<Memory>, u64)>, Trouble> {
-    if cuda.precision() != Precision::Bf16 {
+    if cuda.precision() != Precision::Bf16 || !weight.range.start.is_multiple_of(KEPT_ALIGNED) {
         return Ok(None);
     }
     let n = weight.buffer.len;

@@ -4,19 +4,35 @@ use std::ops::Range;
 
 use gft_model::Batch;
 use gft_model::device::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError, Draw, DrawRow,
-    HalfFormat, Heads, MatMul, Sampling, Slot, Strides,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError, DeviceMemory,
+    Draw, DrawRow, HalfFormat, Heads, MatMul, MemoryFormats, Sampling, Slot, Strides,
 };
 use gft_model::random::Stream;
 
 use crate::attention::Attention;
-use crate::backend::{Rows, Trouble};
-use crate::cache::CudaCache;
+use crate::backend::{FIXED_ROWS, Rows, Trouble};
+use crate::cache::{self, CudaCache};
 use crate::device::Cuda;
+use crate::driver::WORKSPACE;
 use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
 use crate::{Precision, optimizer, rows, sampling, uploads, vocabulary};
+
+/// Elements of logits that are worked on together: 512 MiB, because each chunk's results are waited for.
+const LOGITS: usize = 1 << 27;
+
+/// How a card keeps numbers, whichever card.
+pub fn formats(precision: Precision) -> MemoryFormats {
+    MemoryFormats {
+        rounds: precision == Precision::Bf16,
+        cached: cache::bytes(precision) as u64,
+        logits_at_once: LOGITS,
+        fixed_rows: FIXED_ROWS,
+        widened: products::WIDENED as u64,
+        libraries: WORKSPACE,
+    }
+}
 
 /// Runs an operation that gives nothing.
 macro_rules! run {
@@ -43,9 +59,21 @@ impl Device for Cuda {
         })
     }
 
+    fn memory(&self) -> Option<DeviceMemory> {
+        let backend = self.backend();
+        let at_once = self.widened_at_once(products::WIDENED) as u64;
+        let formats = MemoryFormats {
+            fixed_rows: backend.fixed_rows(),
+            widened: at_once,
+            // Opening the card has taken them.
+            libraries: 0,
+            ..formats(self.precision())
+        };
+        Some(DeviceMemory { device: self.name().into(), formats, room: backend.memory().ok() })
+    }
+
     fn logits_at_once(&self) -> usize {
-        // 512 MiB: each chunk's results are waited for.
-        1 << 27
+        LOGITS
     }
 
     fn alloc(&self, len: usize) -> CudaBuffer {

@@ -6,6 +6,7 @@ mod failures;
 #[path = "../../../model/tests/golden/mod.rs"]
 mod golden;
 mod machine;
+mod memory;
 #[path = "../../../model/tests/models/mod.rs"]
 mod models;
 mod operations;

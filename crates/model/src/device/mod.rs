@@ -16,8 +16,8 @@ use crate::random::Stream;
 pub use failure::DeviceError;
 pub use sampling::{Draw, DrawRow, Sampling};
 pub use values::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, HalfFormat, Heads, KlDirection,
-    MatMul, PAGE, Slot, Strides,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, DeviceMemory, HalfFormat, Heads,
+    KlDirection, MatMul, MemoryFormats, PAGE, Slot, Strides,
 };
 
 /// Storage of 32-bit floats on a device.
@@ -104,6 +104,11 @@ pub trait Device: Send + Sync {
     /// What distinguishes this device's rounding from the processor's f32, where something does: numbers of devices that
     /// say different things are not compared bit for bit.
     fn arithmetic(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The device's own memory; `None` where it computes in the host's.
+    fn memory(&self) -> Option<DeviceMemory> {
         None
     }
 

@@ -13,6 +13,7 @@ pub use generator::Generator;
 pub use crate::device::Sampling;
 use crate::error::{ModelError, Result};
 use crate::random::Stream;
+pub(crate) use schedule::PREFILL_TOKENS;
 
 /// A prompt, and how many completions of it are wanted.
 #[derive(Clone, Debug)]

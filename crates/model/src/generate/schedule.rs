@@ -10,7 +10,7 @@ use crate::error::{ModelError, Result};
 use crate::policy::Policy;
 
 /// Prompt tokens that are run together at most (a single longer prompt runs alone).
-const PREFILL_TOKENS: usize = 4096;
+pub(crate) const PREFILL_TOKENS: usize = 4096;
 
 /// A prompt whose keys and values are in the cache.
 struct Prompt<B> {
