@@ -64,7 +64,8 @@ impl Machine {
         let error = match trouble {
             Trouble::Memory { wanted } => {
                 let (free, total) = self.backend.memory().unwrap_or_default();
-                DeviceError::OutOfMemory { device, wanted, free, total, held: *lock(&self.held) }
+                let (held, operation) = (*lock(&self.held), operation.into());
+                DeviceError::OutOfMemory { device, operation, wanted, free, total, held }
             }
             Trouble::Other(reason) => DeviceError::Failed { device, operation: operation.into(), reason },
         };
