@@ -73,8 +73,19 @@ template <typename T> T __shfl_xor_sync(unsigned, T x, unsigned lanes) {
     const unsigned lane = gft::now->id % gft::LANES;
     return gft::block().exchange(x, gft::State::AtShuffle)[lane ^ lanes];
 }
+template <typename T> T __shfl_up_sync(unsigned, T x, unsigned lanes) {
+    const unsigned lane = gft::now->id % gft::LANES;
+    return gft::block().exchange(x, gft::State::AtShuffle)[lane < lanes ? lane : lane - lanes];
+}
 template <typename T> T __shfl_sync(unsigned, T x, unsigned lane) {
     return gft::block().exchange(x, gft::State::AtShuffle)[lane % gft::LANES];
+}
+
+// A block's threads share one of the host's: nothing comes between.
+inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long x) {
+    const unsigned long long old = *p;
+    *p = old + x;
+    return old;
 }
 
 inline float *dynamic_shared() {

@@ -51,6 +51,9 @@ namespace cached_attention {
 namespace vocabulary {
 #include "vocabulary.cu"
 }
+namespace sampling {
+#include "sampling.cu"
+}
 namespace optimizer {
 #include "optimizer.cu"
 }
@@ -120,6 +123,7 @@ const std::map<std::string, Entry> &kernels() {
         NAMED(cached_attention, cached_attention_combine),
         NAMED(vocabulary, chunk_stats),
         NAMED(vocabulary, chunk_backward),
+        NAMED(sampling, draw),
         NAMED(optimizer, sum_squares),
         NAMED(optimizer, sum_squares_finish),
         NAMED(optimizer, adamw),

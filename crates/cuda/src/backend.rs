@@ -119,6 +119,9 @@ pub enum Trouble {
     Other(String),
 }
 
+/// [`Backend::fixed_rows`] of cards.
+pub const FIXED_ROWS: usize = 256;
+
 /// A machine with memory of its own that works in the order in which it is asked.
 ///
 /// Work may still be under way when a call returns; an error may then be that of earlier work. Addresses are plain numbers.
@@ -135,7 +138,7 @@ pub trait Backend: Send + Sync {
     /// Rows of the products that generation computes: all have this many, so that a row's result does not depend on how
     /// many others there are.
     fn fixed_rows(&self) -> usize {
-        256
+        FIXED_ROWS
     }
 
     /// Free and total memory in bytes.

@@ -31,6 +31,11 @@ const BF16: [(&str, u32); 4] = [
     ("cached_attention_bf16_256", 77056),
 ];
 
+/// Bytes of a key's or a value's number.
+pub(crate) fn bytes(precision: Precision) -> usize {
+    if precision == Precision::Bf16 { 2 } else { 4 }
+}
+
 /// Keys and values by pages.
 pub struct CudaCache {
     layers: usize,
@@ -50,24 +55,28 @@ impl CudaCache {
 
     /// Bytes of a page: `[layers, kv_heads, 2, PAGE, dim]`, to the next 16 for the kernels' wide accesses.
     fn page_bytes(&self, precision: Precision) -> usize {
-        let bytes = if precision == Precision::Bf16 { 2 } else { 4 };
-        (bytes * self.layers * self.heads.kv_heads * 2 * PAGE * self.heads.dim).next_multiple_of(16)
+        (bytes(precision) * self.layers * self.heads.kv_heads * 2 * PAGE * self.heads.dim)
+            .next_multiple_of(16)
     }
 
-    /// Makes room for pages `0..pages`: a quarter more than there are, so that few requests go to the card.
+    /// Makes room for pages `0..pages`: a quarter more than there are, so that few requests go to the card, where there is
+    /// memory for that.
     pub(crate) fn reserve(&mut self, cuda: &Cuda, pages: usize) -> Done {
         if pages <= self.pages.len() {
             return Ok(());
         }
         let bytes = self.page_bytes(cuda.precision());
-        let mut missing = (pages - self.pages.len()).max(self.pages.len() / 4);
-        while missing > 0 {
-            let together = missing.min(TOGETHER);
-            let slab = cuda.scratch(together * bytes)?;
-            let address = slab.address()?;
-            self.pages.extend((0..together).map(|page| address + (page * bytes) as u64));
-            self.slabs.push(slab);
-            missing -= together;
+        let mut wanted = pages.max(self.pages.len() + self.pages.len() / 4);
+        while self.pages.len() < wanted {
+            let together = (wanted - self.pages.len()).min(TOGETHER);
+            match cuda.scratch(together * bytes).and_then(|slab| Ok((slab.address()?, slab))) {
+                Ok((address, slab)) => {
+                    self.pages.extend((0..together).map(|page| address + (page * bytes) as u64));
+                    self.slabs.push(slab);
+                }
+                Err(Trouble::Memory { .. }) if wanted > pages => wanted = pages,
+                Err(trouble) => return Err(trouble),
+            }
         }
         self.table = Some(uploads::upload(cuda.machine(), &uploads::bytes_of(&self.pages))?);
         Ok(())

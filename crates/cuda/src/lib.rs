@@ -19,6 +19,8 @@ mod plan;
 mod pool;
 mod products;
 mod rows;
+mod sampling;
+mod seam;
 mod uploads;
 mod vocabulary;
 
@@ -28,6 +30,7 @@ pub use driver::{Card, Unavailable, cards, open};
 pub use memory::{CudaBuffer, CudaHalves};
 pub use plan::CudaPlan;
 pub use products::CudaPacked;
+pub use seam::formats;
 
 /// In which numbers products are computed. Weights, gradients, moments, activations, norms and the vocabulary's softmax are
 /// f32 in both; activations kept in 16 bits are a later step.
@@ -36,7 +39,7 @@ pub enum Precision {
     /// f32 throughout, without TF32: what is compared with the CPU.
     F32,
     /// Operands of products rounded to bf16, sums in f32: also those of attention where heads are 64 or 128 wide; keys and
-    /// values of generation are kept in bf16.
+    /// values of generation are kept in bf16, and f32 weights once more in bf16, where there is memory for it.
     #[default]
     Bf16,
 }

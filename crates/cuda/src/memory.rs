@@ -1,7 +1,7 @@
 //! Device memory that is given back when it is dropped, the buffers that stand on it, and the first failure of a device.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gft_model::device::{Buffer, DeviceError, HalfFormat, HalfView, View, ViewMut};
@@ -64,7 +64,8 @@ impl Machine {
         let error = match trouble {
             Trouble::Memory { wanted } => {
                 let (free, total) = self.backend.memory().unwrap_or_default();
-                DeviceError::OutOfMemory { device, wanted, free, total, held: *lock(&self.held) }
+                let (held, operation) = (*lock(&self.held), operation.into());
+                DeviceError::OutOfMemory { device, operation, wanted, free, total, held }
             }
             Trouble::Other(reason) => DeviceError::Failed { device, operation: operation.into(), reason },
         };
@@ -151,6 +152,48 @@ impl Drop for Memory {
 pub struct CudaBuffer {
     pub(crate) memory: Arc<Memory>,
     pub(crate) len: usize,
+    copies: Box<Copies>,
+}
+
+/// What is known of a buffer's numbers in other formats.
+#[derive(Default)]
+struct Copies {
+    /// How often the buffer may have been written: counted whenever an operation asks where to write.
+    writes: AtomicU64,
+    /// All of it rounded to bf16, as it was after so many writes.
+    rounded: Mutex<Option<(u64, Arc<Memory>)>>,
+}
+
+impl CudaBuffer {
+    pub(crate) fn new(memory: Memory, len: usize) -> Self {
+        CudaBuffer { memory: Arc::new(memory), len, copies: Box::default() }
+    }
+
+    /// The whole buffer rounded to bf16: kept from the last time, or made by `round` of the f32 and the bf16 address if it
+    /// has been written since. `None` where there is no memory for it.
+    pub(crate) fn rounded(
+        &self,
+        round: impl FnOnce(u64, u64) -> Result<(), Trouble>,
+    ) -> Result<Option<Arc<Memory>>, Trouble> {
+        // Who writes has the buffer to itself: nothing is written while this is borrowed.
+        let writes = self.copies.writes.load(Ordering::Relaxed);
+        let mut kept = lock(&self.copies.rounded);
+        let memory = match kept.take() {
+            Some((at, memory)) if at == writes => {
+                return Ok(Some(Arc::clone(&kept.insert((at, memory)).1)));
+            }
+            // Who still reads the older numbers keeps them.
+            Some((_, memory)) if Arc::strong_count(&memory) == 1 => memory,
+            _ => match self.memory.machine.allocate(2 * self.len as u64) {
+                Ok(memory) => Arc::new(memory),
+                Err(Trouble::Memory { .. }) => return Ok(None),
+                Err(other) => return Err(other),
+            },
+        };
+        round(self.memory.address()?, memory.address()?)?;
+        *kept = Some((writes, Arc::clone(&memory)));
+        Ok(Some(memory))
+    }
 }
 
 impl Buffer for CudaBuffer {
@@ -198,6 +241,7 @@ impl Place for Ref<'_> {
 
 impl Place for Mut<'_> {
     fn at(&self, needed: usize) -> Result<u64, Trouble> {
+        self.buffer.copies.writes.fetch_add(1, Ordering::Relaxed);
         place(&self.buffer.memory, self.buffer.len, &self.range, needed, 4)
     }
 }

@@ -13,7 +13,10 @@ use crate::launch::{Done, each_row, elements, number};
 use crate::memory::{HalfRef, Memory, Mut, Place, Ref};
 
 /// Elements of a 16-bit matrix that are widened to f32 at a time: 64 MiB.
-const WIDENED: usize = 1 << 24;
+pub(crate) const WIDENED: usize = 1 << 24;
+
+/// Where a matrix may begin among kept weights, in elements: matrix units take operands aligned to 16 bytes.
+const KEPT_ALIGNED: usize = 8;
 
 /// Alignment beyond which cuBLASLt does not look.
 const ALIGNED: u64 = 256;
@@ -66,6 +69,30 @@ pub(crate) fn matmul(
     let (_, (rows, columns)) = stored(&op);
     let b = Weight { address: b.at(span(rows, columns, strides.b))?, kind: Kind::Single };
     multiply(cuda, op, strides, a, b, out)
+}
+
+/// A product with weights, which are rounded once after each update where products round their operands.
+pub(crate) fn matmul_weight(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) -> Done {
+    b.at(op.n * op.k)?;
+    let Some((memory, at)) = kept(cuda, &b)? else { return matmul(cuda, op, op.dense(), a, b, out) };
+    let b = Weight { address: memory.address()? + at, kind: Kind::Half(HalfFormat::Bf16) };
+    multiply(cuda, op, op.dense(), a, b, out)
+}
+
+/// The kept bf16 numbers of a view of weights, and at which of their bytes it begins; `None` where products are of f32, or
+/// it cannot be read where it lies, or there is no memory to keep them in.
+fn kept(cuda: &Cuda, weight: &Ref<'_>) -> Result<Option<(Arc<Memory>, u64)>, Trouble> {
+    if cuda.precision() != Precision::Bf16 || !weight.range.start.is_multiple_of(KEPT_ALIGNED) {
+        return Ok(None);
+    }
+    let n = weight.buffer.len;
+    let round = |from, to| {
+        let args = [Ptr(from), Ptr(to), U64(n as u64)];
+        // SAFETY: the buffer, and memory for as many numbers of 16 bits.
+        unsafe { cuda.launch("f32_to_bf16", elements(n)?, &args) }
+    };
+    let memory = weight.buffer.rounded(round)?;
+    Ok(memory.map(|memory| (memory, 2 * weight.range.start as u64)))
 }
 
 pub(crate) fn matmul_half(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) -> Done {
@@ -225,6 +252,9 @@ fn widened(
 
 pub(crate) fn pack(cuda: &Cuda, weight: Ref<'_>, n: usize, k: usize) -> Result<CudaPacked, Trouble> {
     let from = weight.at(n * k)?;
+    if let Some((memory, at)) = kept(cuda, &weight)? {
+        return Ok(CudaPacked { n, k, memory, at, kind: Kind::Half(HalfFormat::Bf16) });
+    }
     if cuda.precision() == Precision::Bf16 {
         let memory = Arc::new(rounded(cuda, from, (n, k), k)?);
         return Ok(CudaPacked { n, k, memory, at: 0, kind: Kind::Half(HalfFormat::Bf16) });

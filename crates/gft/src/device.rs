@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use gft_cuda::{Cuda, Unavailable};
 use gft_model::Cpu;
-use gft_model::device::Device;
+use gft_model::device::{Device, DeviceMemory};
 
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
@@ -81,12 +81,36 @@ impl DeviceArgs {
         }
     }
 
-    /// The card to compute on; `None` for the processor.
-    fn card(self, verbosity: Verbosity) -> Result<Option<Cuda>, Failure> {
-        let precision = match self.precision {
+    /// The memory of the device that was asked for, for predictions: nothing is opened, and a card need not be there. `None`
+    /// for the processor.
+    pub fn memory(self) -> Option<DeviceMemory> {
+        let cards =
+            if self.device == Choice::Cpu { Vec::new() } else { gft_cuda::cards().unwrap_or_default() };
+        let index = match self.device {
+            Choice::Auto if !cards.is_empty() => 0,
+            Choice::Cpu | Choice::Auto => return None,
+            Choice::Cuda(index) => index,
+        };
+        let card = cards.get(index);
+        let name =
+            card.map_or_else(|| format!("cuda:{index}"), |card| format!("cuda:{index} ({})", card.name));
+        Some(DeviceMemory {
+            device: name,
+            formats: gft_cuda::formats(self.card_precision()),
+            room: card.map(|card| (card.memory, card.memory)),
+        })
+    }
+
+    fn card_precision(self) -> gft_cuda::Precision {
+        match self.precision {
             Some(Precision::F32) => gft_cuda::Precision::F32,
             Some(Precision::Bf16) | None => gft_cuda::Precision::Bf16,
-        };
+        }
+    }
+
+    /// The card to compute on; `None` for the processor.
+    fn card(self, verbosity: Verbosity) -> Result<Option<Cuda>, Failure> {
+        let precision = self.card_precision();
         let opened = match self.device {
             Choice::Cpu => return Ok(None),
             Choice::Auto => gft_cuda::open(0, precision),

@@ -151,6 +151,7 @@ impl From<gft_train::Error> for Failure {
             Error::Reward(gft_reward::Error::File { .. }) => Self::Data(error.to_string()),
             Error::Reward(_) => Self::Usage(error.to_string()),
             Error::Data(_) | Error::Rows(_) => Self::Data(error.to_string()),
+            Error::Memory { .. } => Self::Memory(error.to_string()),
             Error::Interrupted => Self::Interrupted,
             other => Self::Run(other.to_string()),
         }
@@ -190,10 +191,19 @@ mod tests {
     #[test]
     fn a_device_without_memory_has_a_code_of_its_own() {
         let device = "cuda:0".to_owned();
+        let (of, operation) = (device.clone(), "alloc".to_owned());
         let full =
-            DeviceError::OutOfMemory { device: device.clone(), wanted: 8, free: 4, total: 16, held: 12 };
+            DeviceError::OutOfMemory { device: of, operation, wanted: 8, free: 4, total: 16, held: 12 };
         let failed = DeviceError::Failed { device, operation: "add".into(), reason: "no".into() };
         assert_eq!(Failure::from(ModelError::Device(full)).exit_code(), ExitCode::from(4));
         assert_eq!(Failure::from(ModelError::Device(failed)).exit_code(), ExitCode::from(1));
+        let refused = gft_train::Error::Memory {
+            device: "cuda:0".to_owned(),
+            needed: 3_000_000_000,
+            free: 2_000_000_000,
+            advice: "lower tokens_per_pass from 4096 to 1024".to_owned(),
+        };
+        assert!(refused.to_string().contains("to 1024"), "{refused}");
+        assert_eq!(Failure::from(refused).exit_code(), ExitCode::from(4));
     }
 }

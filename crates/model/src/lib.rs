@@ -8,7 +8,7 @@
 //! [`folder`] say what a model is and where its weights lie; `linear`, `layer` and `head` derive forward and backward by hand,
 //! with low-rank [`adapter`]s where only those are trained;
 //! [`policy`] owns the weights, `pass` runs
-//! them forward and backward over a batch; [`optimizer`] updates; [`generate`] samples.
+//! them forward and backward over a batch; [`optimizer`] updates; [`generate`] samples; [`footprint`] counts the memory of a device.
 
 pub mod adapter;
 pub mod architecture;
@@ -16,6 +16,7 @@ pub mod batch;
 pub mod device;
 pub mod error;
 pub mod folder;
+pub mod footprint;
 pub mod generate;
 mod head;
 pub mod init;

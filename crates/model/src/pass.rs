@@ -193,6 +193,7 @@ impl<D: Device> Policy<D> {
             head.backward(&chunk, &logits, &mut d_hidden, head_grads, accumulate);
             accumulate = true;
         }
+        drop(reference);
         self.layers_backward(forward, d_hidden, grads);
         self.device.status()?;
         Ok(stats)

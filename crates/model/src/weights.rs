@@ -92,7 +92,7 @@ impl<D: Device> Matrix<'_, D> {
     /// `out (+)= a op(self)`; see [`MatMul`].
     pub fn multiply(self, device: &D, op: MatMul, a: View<'_, D::Buf>, out: ViewMut<'_, D::Buf>) {
         match self {
-            Matrix::Single(weight) => device.matmul(op, a, weight, out),
+            Matrix::Single(weight) => device.matmul_weight(op, a, weight, out),
             Matrix::Half(weight) => device.matmul_half(op, a, weight, out),
         }
     }

@@ -113,6 +113,21 @@ pub enum Error {
     /// The model or the engine.
     #[error(transparent)]
     Model(#[from] gft_model::ModelError),
+    /// A run that a device's memory does not hold.
+    #[error(
+        "{device}: the run would need {} and {} are free: {advice}. `gft plan` with the same --device shows the parts",
+        gft_report::bytes(*needed), gft_report::bytes(*free)
+    )]
+    Memory {
+        /// The device.
+        device: String,
+        /// Bytes at the predicted peak.
+        needed: u64,
+        /// Bytes that nobody uses.
+        free: u64,
+        /// Which settings to change.
+        advice: String,
+    },
     /// Numbers that the objective refuses.
     #[error("step {}: {error}", step + 1)]
     Objective {

@@ -7,6 +7,7 @@ mod adapters;
 mod collect;
 pub mod config;
 mod console;
+mod device_memory;
 mod disk;
 mod error;
 mod evaluate;
@@ -34,6 +35,7 @@ mod trainer_state;
 mod watch;
 
 pub use console::Console;
+pub use device_memory::DevicePlan;
 pub use error::{ConfigError, Error, Result};
 pub use evaluate::{Evaluated, evaluate};
 pub use memory::peak_bytes;

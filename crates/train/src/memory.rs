@@ -31,10 +31,7 @@ pub(crate) fn memory_of(planned: &StagePlan, folder: &ModelFolder) -> Result<Vec
         }
         None => (parameters, F32),
     };
-    let mut parts = vec![
-        ("program and data".to_owned(), PROGRAM + PER_DATA_BYTE * data_bytes(planned)),
-        ("weights".to_owned(), bytes * parameters),
-    ];
+    let mut parts = vec![host_bytes(planned), ("weights".to_owned(), bytes * parameters)];
     if adapters.is_some() {
         parts.push(("adapters".to_owned(), F32 * trained));
     }
@@ -52,29 +49,38 @@ pub(crate) fn memory_of(planned: &StagePlan, folder: &ModelFolder) -> Result<Vec
     Ok(parts)
 }
 
+/// What the host holds whatever computes.
+pub(crate) fn host_bytes(planned: &StagePlan) -> (String, u64) {
+    ("program and data".to_owned(), PROGRAM + PER_DATA_BYTE * data_bytes(planned))
+}
+
 fn data_bytes(planned: &StagePlan) -> u64 {
     let settings = &planned.settings;
     let paths = settings.dataset_name.iter().chain(&settings.eval_dataset);
     paths.filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum()
 }
 
+/// Tokens of the longest completion that is drawn.
+pub(crate) fn longest_own(planned: &StagePlan) -> usize {
+    planned.settings.max_completion_length.unwrap_or(512)
+}
+
 /// Tokens of the largest pass: as many as `tokens_per_pass` allows and the update has, but at least the longest row.
-fn tokens_of_a_pass(planned: &StagePlan) -> u64 {
-    let settings = &planned.settings;
+pub(crate) fn tokens_of_a_pass(planned: &StagePlan, tokens_per_pass: usize) -> u64 {
     let survey = planned.rows.survey();
     let own = planned.composition.own as u64;
-    let longest_own = if own > 0 { settings.max_completion_length.unwrap_or(512) } else { 0 };
+    let longest_own = if own > 0 { longest_own(planned) } else { 0 };
     let row = survey.longest_prompt + survey.longest_demonstration.max(longest_own);
     let rows = survey.usable.max(1);
     let group = (survey.prompt_tokens + survey.demonstration_tokens) / rows + own * longest_own as u64;
     let update = group * planned.prompts_per_step.div_ceil(planned.updates_per_batch) as u64;
-    update.min(settings.tokens_per_pass as u64).max(row as u64)
+    update.min(tokens_per_pass as u64).max(row as u64)
 }
 
 /// Forward and backward pass: per token and layer the input, the projections, the attention's output, the residual in
 /// the middle, gate and up; then what one layer and the head's chunk of logits need while they are computed.
 fn update_bytes(planned: &StagePlan, arch: &Architecture) -> u64 {
-    let tokens = tokens_of_a_pass(planned);
+    let tokens = tokens_of_a_pass(planned, planned.settings.tokens_per_pass);
     let (hidden, ffn) = (arch.hidden as u64, arch.ffn as u64);
     let projections = arch.qkv_width() as u64 * if arch.qk_norm { 2 } else { 1 };
     let kept = 2 * hidden + projections + (arch.attention_width() + arch.heads + 2) as u64 + 2 * ffn;
@@ -92,24 +98,29 @@ fn chunk_of_logits(arch: &Architecture) -> u64 {
     (1 << 21).max(256 * arch.vocab as u64)
 }
 
-/// Sampling: the matrices arranged a second time, the keys and values of the sequences that run together, their logits.
-fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
+/// Completions that are drawn at a time at most: by a step, or by an evaluation.
+pub(crate) fn drawn(planned: &StagePlan) -> usize {
     let settings = &planned.settings;
     let evaluated = planned
         .eval
         .as_ref()
         .map_or(0, |rows| (rows.len() as usize).min(settings.eval_rows) * settings.num_generations_eval);
-    let drawn = (planned.prompts_per_step * planned.composition.own).max(evaluated);
+    (planned.prompts_per_step * planned.composition.own).max(evaluated)
+}
+
+/// Sampling: the matrices arranged a second time, the keys and values of the sequences that run together, their logits.
+fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
+    let settings = &planned.settings;
+    let drawn = drawn(planned);
     if drawn == 0 {
         return 0;
     }
     let matrices = arch.hidden * (arch.qkv_width() + arch.attention_width()) + 3 * arch.hidden * arch.ffn;
     let arranged = (matrices * arch.layers + arch.vocab * arch.hidden) as u64;
     let sequences = settings.generation_batch_size.min(drawn) as u64;
-    let length =
-        (planned.rows.survey().longest_prompt + settings.max_completion_length.unwrap_or(512)) as u64;
+    let length = (planned.rows.survey().longest_prompt + longest_own(planned)) as u64;
     let cache = 2 * (arch.layers * arch.kv_heads * arch.head_dim) as u64 * sequences * length;
-    // On the device and as a copy that is drawn from.
+    // Of the tokens just run, and of prompts whose samples have not all started.
     let logits = 2 * sequences * arch.vocab as u64;
     bytes * arranged + F32 * (cache + logits)
 }

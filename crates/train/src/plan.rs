@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use gft_model::device::DeviceMemory;
 use gft_model::folder::ModelFolder;
 use gft_model::layout::Layout;
 use gft_model::{Adapter, Cpu};
@@ -13,9 +14,10 @@ use serde_json::Value;
 
 use crate::adapters;
 use crate::config::{KEYS, Key, Resolved, Settings, Stage, decided};
+use crate::device_memory::{DevicePlan, device_plan};
 use crate::disk::{Disk, Way};
 use crate::error::{ConfigError, Error, Result};
-use crate::memory::memory_of;
+use crate::memory::{host_bytes, memory_of};
 use crate::setup::{self, StagePlan};
 
 /// A run before it runs.
@@ -27,8 +29,11 @@ pub struct Plan {
     pub parameters: u64,
     /// Those that are trained: all, or the adapters'.
     pub trained: u64,
-    /// Bytes of memory at the peak, by part.
+    /// Bytes of the host's memory at the peak, by part.
     pub memory: Vec<(String, u64)>,
+    /// The same of the device, where the run computes on one with memory of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DevicePlan>,
     /// Bytes of disk: one checkpoint, and all that is kept at once.
     pub disk: (u64, u64),
     /// Seconds of the whole run, where an earlier run in the output folder tells.
@@ -50,12 +55,16 @@ pub struct PlannedStage {
     pub steps: (u64, u64),
 }
 
-/// Plans a run: reads configuration, tokenizer and data, but no weights. `progress` is told of rows read and of all
-/// there are.
+/// Plans a run: reads configuration, tokenizer and data, but no weights. `device` is the memory of the device that is to
+/// compute, where it has its own; `progress` is told of rows read and of all there are.
 ///
 /// # Errors
 /// What [`crate::train`] would refuse before its first step.
-pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<Plan> {
+pub fn plan(
+    resolved: &Resolved,
+    device: Option<&DeviceMemory>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Plan> {
     let first = &resolved.stages.first().ok_or_else(|| Error::Rows("a run needs a stage".into()))?.settings;
     let folder = ModelFolder::open(setup::model_dir(first)?)?;
     let arch = folder.architecture();
@@ -63,13 +72,23 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
     let trained = trained(first, &folder).map_err(|error| resolved.locate(0, error))?;
     let mut stages = Vec::new();
     let mut memory: Vec<(String, u64)> = Vec::new();
+    let mut on_device: Option<DevicePlan> = None;
     for (index, stage) in resolved.stages.iter().enumerate() {
         let settings = &stage.settings;
         let located = |error| resolved.locate(index, error);
         let encoder = setup::encoder(folder.tokenizer_dir(), settings, arch).map_err(located)?;
         let planned = StagePlan::new(settings, encoder, progress).map_err(located)?;
         planned.rewards().map_err(located)?;
-        let parts = memory_of(&planned, &folder)?;
+        let parts = match device {
+            None => memory_of(&planned, &folder)?,
+            Some(device) => {
+                let found = device_plan(&planned, &folder, device)?;
+                if on_device.as_ref().is_none_or(|largest| found.peak() > largest.peak()) {
+                    on_device = Some(found);
+                }
+                vec![host_bytes(&planned)]
+            }
+        };
         if parts.iter().map(|(_, bytes)| bytes).sum::<u64>() > memory.iter().map(|(_, bytes)| bytes).sum() {
             memory = parts;
         }
@@ -113,6 +132,7 @@ pub fn plan(resolved: &Resolved, progress: &mut dyn FnMut(u64, u64)) -> Result<P
         parameters,
         trained,
         memory,
+        device: on_device,
     })
 }
 
@@ -204,6 +224,9 @@ impl fmt::Display for Plan {
         writeln!(f, "Memory (predicted peak)  {}", bytes(total))?;
         for (part, count) in &self.memory {
             writeln!(f, "  {part:<46} {}", bytes(*count))?;
+        }
+        if let Some(device) = &self.device {
+            write!(f, "{device}")?;
         }
         let (checkpoint, all) = self.disk;
         writeln!(f, "Disk  {} a checkpoint, {} at most", bytes(checkpoint), bytes(all))?;

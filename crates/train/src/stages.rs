@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gft_checkpoint::Checkpoints;
-use gft_model::device::Device;
+use gft_model::device::{Device, DeviceMemory};
 use gft_model::folder::ModelFolder;
 use gft_model::optimizer::AdamW;
 use gft_model::policy::Policy;
@@ -14,12 +14,12 @@ use gft_objective::{Decision, GuardHistory};
 
 use crate::adapters;
 use crate::config::{Resolved, Settings};
+use crate::device_memory::peak_that_fits;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, evaluate};
 use crate::files::write_refused;
 use crate::health::cut_distribution;
 use crate::log::Log;
-use crate::memory::memory_of;
 use crate::metrics::{EvalMetrics, Metrics, Place, Times};
 use crate::optimizer_file;
 use crate::report::{Phase, StepReport};
@@ -86,13 +86,14 @@ impl<'a, D: Device + Clone> Run<'a, D> {
         let mut policy: Option<Policy<D>> = None;
         let mut resume = from.zip(state);
         let resolved = self.resolved;
-        self.look_ahead(progress.stage)?;
+        let memory = device.memory(); // before anything is put there
+        self.look_ahead(progress.stage, memory.as_ref())?;
         loop {
             let settings = &resolved.stages[progress.stage].settings;
             let plan = self.plan(progress.stage)?;
             self.lengths[progress.stage] = plan.steps;
             self.require_disk(settings, &progress)?;
-            let parts = memory_of(&plan, &self.folder)?;
+            let peak = peak_that_fits(&plan, &self.folder, memory.as_ref())?;
             let (mut trainer, eval) = self.prepare(device, plan, &progress, policy.take(), resume.take())?;
             if let Some(total) = trainer.total_rows {
                 // A run that ended within a batch and is made longer goes on behind that batch's last row.
@@ -109,7 +110,7 @@ impl<'a, D: Device + Clone> Run<'a, D> {
                 steps: (self.lengths[progress.stage], progress.stage_step),
                 output_dir: &self.output_dir,
                 model_dir: self.folder.dir(),
-                memory: parts.iter().map(|(_, bytes)| bytes).sum(),
+                memory: peak,
             });
             let (trainer, early) = self.stage(settings, trainer, eval.as_ref(), &mut progress)?;
             if early || progress.stage + 1 == resolved.stages.len() {
@@ -132,16 +133,15 @@ impl<'a, D: Device + Clone> Run<'a, D> {
         StagePlan::new(settings, encoder, &mut |done, total| watch.reading(done, total)).map_err(located)
     }
 
-    /// Reads the data of the stages after `stage` and lets go of it: what is wrong with them is said before hours are
-    /// spent on the stages before them.
-    fn look_ahead(&mut self, stage: usize) -> Result<()> {
+    /// Reads the data of the other stages and lets go of it: what is wrong with them is said before hours are spent.
+    fn look_ahead(&mut self, stage: usize, memory: Option<&DeviceMemory>) -> Result<()> {
         self.lengths = vec![0; self.resolved.stages.len()];
-        for later in 0..self.lengths.len() {
-            if later != stage {
-                let plan = self.plan(later)?;
-                plan.rewards()?;
-                self.lengths[later] = plan.steps;
-            }
+        for other in (0..self.lengths.len()).filter(|other| *other != stage) {
+            let plan = self.plan(other)?;
+            plan.rewards()?;
+            // What is done needs no memory.
+            peak_that_fits(&plan, &self.folder, memory.filter(|_| other > stage))?;
+            self.lengths[other] = plan.steps;
         }
         Ok(())
     }

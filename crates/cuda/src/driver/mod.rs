@@ -16,6 +16,7 @@ use crate::Precision;
 use crate::backend::{Arg, Backend, Launch, Product, Rows, Trouble};
 use crate::device::Cuda;
 use blaslt::Products;
+pub(crate) use blaslt::WORKSPACE;
 pub use card::{Card, cards};
 use compile::{Compiler, Image};
 pub use libraries::{FOLDERS, has_driver};

@@ -22,6 +22,7 @@ pub const SOURCES: &[Source] = files![
     "optimizer.cu",
     "rotary.cu",
     "rows.cu",
+    "sampling.cu",
     "vocabulary.cu",
 ];
 

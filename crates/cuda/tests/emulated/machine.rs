@@ -47,6 +47,7 @@ struct State {
     /// Bytes of memory; 0 for any number.
     memory: u64,
     used: AtomicU64,
+    most: AtomicU64,
     /// Which launch fails, counted from 1; 0 for none.
     fails: AtomicU32,
     launches: AtomicU32,
@@ -66,6 +67,16 @@ impl Emulated {
     /// Bytes that are allocated.
     pub fn used(&self) -> u64 {
         self.0.used.load(Ordering::SeqCst)
+    }
+
+    /// The most bytes that were allocated at a time since [`Emulated::forget_peak`].
+    pub fn peak(&self) -> u64 {
+        self.0.most.load(Ordering::SeqCst)
+    }
+
+    /// Lets the peak be what is allocated now.
+    pub fn forget_peak(&self) {
+        self.0.most.store(self.used(), Ordering::SeqCst);
     }
 
     /// Kernels that were launched.
@@ -140,7 +151,8 @@ impl Backend for Emulated {
         unsafe { start.write_bytes(FILL, layout(bytes).size()) };
         let address = start as u64 + GUARD as u64;
         self.0.allocations.lock().unwrap().insert(address, bytes);
-        self.0.used.fetch_add(bytes, Ordering::SeqCst);
+        let used = self.0.used.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        self.0.most.fetch_max(used, Ordering::SeqCst);
         Ok(address)
     }
 

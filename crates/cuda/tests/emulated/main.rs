@@ -6,7 +6,10 @@ mod failures;
 #[path = "../../../model/tests/golden/mod.rs"]
 mod golden;
 mod machine;
+mod memory;
 #[path = "../../../model/tests/models/mod.rs"]
 mod models;
 mod operations;
 mod policies;
+mod sampling;
+mod weights;

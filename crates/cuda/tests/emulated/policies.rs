@@ -243,7 +243,15 @@ fn requests(vocab: usize) -> Vec<Request> {
 }
 
 fn completions<D: Device>(policy: &Policy<D>, requests: &[Request], max_batch: usize) -> Vec<Completion> {
-    let sampling = Sampling { temperature: 0.9, ..Sampling::default() };
+    drawn(policy, requests, max_batch, Sampling { temperature: 0.9, ..Sampling::default() })
+}
+
+fn drawn<D: Device>(
+    policy: &Policy<D>,
+    requests: &[Request],
+    max_batch: usize,
+    sampling: Sampling,
+) -> Vec<Completion> {
     let options = Options { sampling, max_new_tokens: 10, max_batch, ..Options::default() };
     Generator::new(policy).run(requests, &options, &mut ()).unwrap()
 }
@@ -263,6 +271,26 @@ fn completions_are_those_of_the_cpu_and_depend_on_nothing_beside_them() {
         for (ours, cpu) in together.iter().zip(completions(&cpu, &requests, 6)) {
             assert_eq!(ours.tokens, cpu.tokens);
             close(&ours.logprobs, &cpu.logprobs, 2.0 * LOGPROB, "logprobs");
+        }
+    }
+}
+
+#[test]
+fn completions_through_filters_and_a_penalty_are_those_of_the_cpu() {
+    let cpu = policy(full(), 1);
+    let ours = twin(&cpu, cuda());
+    let requests = requests(cpu.architecture().vocab);
+    let base = Sampling { temperature: 1.2, ..Sampling::default() };
+    for sampling in [
+        Sampling { top_k: 5, top_p: 0.9, ..base.clone() },
+        Sampling { min_p: 0.2, repetition_penalty: 1.5, ..base.clone() },
+        Sampling { temperature: 0.0, repetition_penalty: 3.0, ..base },
+    ] {
+        let expected = drawn(&cpu, &requests, 6, sampling.clone());
+        for (ours, cpu) in drawn(&ours, &requests, 4, sampling.clone()).iter().zip(&expected) {
+            assert_eq!(ours.tokens, cpu.tokens, "{sampling:?}");
+            close(&ours.logprobs, &cpu.logprobs, 2.0 * LOGPROB, "logprobs");
+            close(&ours.sampling_logprobs, &cpu.sampling_logprobs, 2.0 * LOGPROB, "sampling logprobs");
         }
     }
 }

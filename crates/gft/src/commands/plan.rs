@@ -5,6 +5,7 @@ use gft_report::Progress;
 use gft_train::plan;
 
 use super::train::{ConfigArg, SettingFlags, check_model};
+use crate::device::DeviceArgs;
 use crate::failure::Failure;
 
 /// Arguments of `gft plan`.
@@ -16,6 +17,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     settings: SettingFlags,
 }
 
@@ -23,7 +26,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let resolved = args.settings.resolve(args.config.file()?)?;
     check_model(&resolved)?;
     let mut reading = Progress::new("reading rows", false);
-    let plan = plan(&resolved, &mut |done, total| reading.count(done, total))?;
+    let device = args.device.memory();
+    let plan = plan(&resolved, device.as_ref(), &mut |done, total| reading.count(done, total))?;
     drop(reading);
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| Failure::Run(error.to_string()))?;

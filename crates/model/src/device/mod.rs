@@ -6,6 +6,7 @@
 
 pub mod cpu;
 mod failure;
+mod sampling;
 mod values;
 
 use std::ops::Range;
@@ -13,9 +14,10 @@ use std::ops::Range;
 use crate::batch::Batch;
 use crate::random::Stream;
 pub use failure::DeviceError;
+pub use sampling::{Draw, DrawRow, Sampling};
 pub use values::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, HalfFormat, Heads, KlDirection,
-    MatMul, PAGE, Slot, Strides,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, DeviceMemory, HalfFormat, Heads,
+    KlDirection, MatMul, MemoryFormats, PAGE, Slot, Strides,
 };
 
 /// Storage of 32-bit floats on a device.
@@ -105,14 +107,16 @@ pub trait Device: Send + Sync {
         None
     }
 
+    /// The device's own memory; `None` where it computes in the host's.
+    fn memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+
     /// Elements of logits that are worked on together.
     fn logits_at_once(&self) -> usize {
         // 8 MiB: they stay in a processor's last-level cache.
         1 << 21
     }
-
-    /// Runs `task(0)` to `task(tasks - 1)` on the host's threads, in no order.
-    fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
 
     /// A buffer with unspecified contents.
     fn alloc(&self, len: usize) -> Self::Buf;
@@ -155,6 +159,17 @@ pub trait Device: Send + Sync {
         b: View<'_, Self::Buf>,
         out: ViewMut<'_, Self::Buf>,
     );
+    /// [`Device::matmul`] whose right operand is part of a policy's weights, which change far less often than they are used: a
+    /// device that computes in other numbers may keep them in those beside.
+    fn matmul_weight(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        weight: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        self.matmul(op, a, weight, out);
+    }
     /// Matrix product with a right operand of 16 bits, widened to f32 on the way.
     fn matmul_half(
         &self,
@@ -312,6 +327,13 @@ pub trait Device: Send + Sync {
         logits: ViewMut<'_, Self::Buf>,
         reference: Option<View<'_, Self::Buf>>,
     );
+
+    /// Draws a token from each row of `logits [rows, vocab]`, which are unspecified afterwards.
+    ///
+    /// Devices draw the same token from the same logits, but where the random number is within rounding of the border between
+    /// two tokens (a device may take probabilities below 2^-62 for 0); of equally likely ones the lower id comes first. Numbers of a row without a distribution (of `-inf`
+    /// alone, or with NaN or `+inf`) are NaN.
+    fn draw(&self, sampling: &Sampling, rows: &[DrawRow<'_>], logits: ViewMut<'_, Self::Buf>) -> Vec<Draw>;
 
     /// Sum of squares, accumulated in f64 in an order that does not depend on the number of threads.
     fn sum_squares(&self, x: View<'_, Self::Buf>) -> f64;

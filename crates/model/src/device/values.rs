@@ -182,3 +182,31 @@ impl Chain {
         self.runs.is_empty()
     }
 }
+
+/// How a device that has memory of its own keeps what a run needs there: what its use is predicted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryFormats {
+    /// Whether products round operands of f32 to 16 bits: weights once after each update, others for each product.
+    pub rounds: bool,
+    /// Bytes of a number of the key-value cache.
+    pub cached: u64,
+    /// Elements of logits that are worked on together.
+    pub logits_at_once: usize,
+    /// Rows that products of generation are filled up to.
+    pub fixed_rows: usize,
+    /// Elements of a 16-bit weight that are widened together, where products are of f32.
+    pub widened: u64,
+    /// Bytes that the device's libraries take and that are not taken yet.
+    pub libraries: u64,
+}
+
+/// A device's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// The device, as its errors name it.
+    pub device: String,
+    /// How numbers are kept.
+    pub formats: MemoryFormats,
+    /// Bytes that nobody uses and bytes in all; `None` where the device is not there.
+    pub room: Option<(u64, u64)>,
+}

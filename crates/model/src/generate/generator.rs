@@ -32,13 +32,8 @@ impl<'a, D: Device> Generator<'a, D> {
     }
 
     /// Runs prompts, stores their keys and values at `slots` (one per token, in order), and returns the logits that
-    /// follow each, `[prompts, V]` on the host.
-    pub(super) fn prefill(
-        &self,
-        prompts: &[&[u32]],
-        slots: &[Slot],
-        cache: &mut D::Cache,
-    ) -> Result<Vec<f32>> {
+    /// follow each, `[prompts, V]`.
+    pub(super) fn prefill(&self, prompts: &[&[u32]], slots: &[Slot], cache: &mut D::Cache) -> Result<D::Buf> {
         let (policy, device, hidden) = (self.policy, &self.policy.device, self.policy.arch.hidden);
         let mut batch = Batch::new();
         let mut last = Vec::with_capacity(prompts.len());
@@ -64,12 +59,10 @@ impl<'a, D: Device> Generator<'a, D> {
         }
         let mut ends = device.alloc(last.len() * hidden);
         device.gather_rows(x.all(), &last, hidden, ends.all_mut());
-        let mut logits = Vec::new();
-        self.logits(last.len(), &ends, &mut logits)?;
-        Ok(logits)
+        Ok(self.logits(last.len(), &ends))
     }
 
-    /// Runs one token of each sequence and puts the logits that follow, `[sequences, V]`, into `logits` on the host.
+    /// Runs one token of each sequence; the logits that follow, `[sequences, V]`.
     ///
     /// `slots` say where each token's keys and values go; `chains` what each sees, its own slot included.
     pub(super) fn step(
@@ -78,8 +71,7 @@ impl<'a, D: Device> Generator<'a, D> {
         slots: &[Slot],
         chains: &[Chain],
         cache: &mut D::Cache,
-        logits: &mut Vec<f32>,
-    ) -> Result<()> {
+    ) -> D::Buf {
         let (policy, device, hidden) = (self.policy, &self.policy.device, self.policy.arch.hidden);
         let rows = tokens.len();
         let positions: Vec<u32> = chains.iter().map(|chain| chain.len() as u32 - 1).collect();
@@ -95,10 +87,10 @@ impl<'a, D: Device> Generator<'a, D> {
                 device.cached_attention(cache, index, window, chains, qkv.all(), attention.all_mut());
             });
         }
-        self.logits(rows, &x, logits)
+        self.logits(rows, &x)
     }
 
-    fn logits(&self, rows: usize, x: &D::Buf, host: &mut Vec<f32>) -> Result<()> {
+    fn logits(&self, rows: usize, x: &D::Buf) -> D::Buf {
         let (policy, device) = (self.policy, &self.policy.device);
         let mut normed = device.alloc(x.len());
         let mut inv = device.alloc(rows);
@@ -106,8 +98,6 @@ impl<'a, D: Device> Generator<'a, D> {
         device.rms_norm(x.all(), weight, policy.arch.rms_eps, normed.all_mut(), inv.all_mut());
         let mut logits = device.alloc(rows * policy.arch.vocab);
         device.linear(&self.head, rows, false, normed.all(), logits.all_mut());
-        host.resize(logits.len(), 0.0);
-        device.read(logits.all(), host);
-        Ok(device.status()?)
+        logits
     }
 }

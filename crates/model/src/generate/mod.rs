@@ -6,14 +6,14 @@
 
 mod generator;
 mod pages;
-mod sampling;
 mod schedule;
 
 pub use generator::Generator;
-pub use sampling::Sampling;
 
+pub use crate::device::Sampling;
 use crate::error::{ModelError, Result};
 use crate::random::Stream;
+pub(crate) use schedule::PREFILL_TOKENS;
 
 /// A prompt, and how many completions of it are wanted.
 #[derive(Clone, Debug)]

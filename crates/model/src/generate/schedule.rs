@@ -1,23 +1,24 @@
 //! Which sequences run together: a finished one makes room for a waiting one at once.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use super::generator::Generator;
 use super::pages::{Pages, Run};
-use super::sampling::Draw;
 use super::{Completion, Finish, Observer, Options, Request};
-use crate::device::{Chain, Device, Slot};
+use crate::device::{Buffer, Chain, Device, Draw, DrawRow, Slot};
 use crate::error::{ModelError, Result};
+use crate::policy::Policy;
 
 /// Prompt tokens that are run together at most (a single longer prompt runs alone).
-const PREFILL_TOKENS: usize = 4096;
+pub(crate) const PREFILL_TOKENS: usize = 4096;
 
 /// A prompt whose keys and values are in the cache.
-struct Prompt {
+struct Prompt<B> {
     run: Run,
-    /// Logits that follow it.
-    logits: Vec<f32>,
+    /// Logits that follow it, until its last sample has started.
+    logits: Option<B>,
+    /// Samples that have not started.
+    waiting: usize,
     /// Samples that have not finished.
     open: usize,
 }
@@ -33,13 +34,11 @@ struct Schedule<'a, D: Device> {
     requests: &'a [Request],
     options: &'a Options,
     waiting: VecDeque<(usize, usize)>,
-    prompts: Vec<Option<Prompt>>,
+    prompts: Vec<Option<Prompt<D::Buf>>>,
     active: Vec<Sequence>,
     done: Vec<Completion>,
     pages: Pages,
     cache: D::Cache,
-    /// Logits of the last step; kept because its pages are expensive to get.
-    logits: Vec<f32>,
 }
 
 impl<D: Device> Generator<'_, D> {
@@ -75,7 +74,6 @@ impl<D: Device> Generator<'_, D> {
             done: Vec::new(),
             pages: Pages::default(),
             cache: self.cache(),
-            logits: Vec::new(),
         };
         while schedule.admit(observer)? || !schedule.active.is_empty() {
             schedule.step(observer)?;
@@ -97,15 +95,28 @@ impl<D: Device> Schedule<'_, D> {
             // The budget of one prefill may have left some prompts for the next round.
             let ready = next.iter().take_while(|(request, _)| self.prompts[*request].is_some()).count();
             let first: Vec<Sequence> = self.waiting.drain(..ready).map(Sequence::new).collect();
-            let mut logits: Vec<f32> = Vec::new();
-            for sequence in &first {
-                let prompt = self.prompts[sequence.completion.request].as_ref();
-                logits.extend_from_slice(prompt.map_or(&[], |prompt| &prompt.logits));
-            }
             started |= !first.is_empty();
-            self.draw(first, &mut logits, observer);
+            let logits = self.first_logits(&first);
+            self.draw(first, logits, observer)?;
         }
         Ok(started)
+    }
+
+    /// The logits that each sequence begins with, `[sequences, V]`: its prompt's.
+    fn first_logits(&mut self, sequences: &[Sequence]) -> D::Buf {
+        let Policy { device, arch, .. } = self.generator.policy;
+        let mut logits = device.alloc(sequences.len() * arch.vocab);
+        for (i, sequence) in sequences.iter().enumerate() {
+            let Some(prompt) = &mut self.prompts[sequence.completion.request] else { continue };
+            if let Some(from) = &prompt.logits {
+                device.copy(from.all(), logits.part_mut(i * arch.vocab..(i + 1) * arch.vocab));
+            }
+            prompt.waiting -= 1;
+            if prompt.waiting == 0 {
+                prompt.logits = None;
+            }
+        }
+        logits
     }
 
     /// Runs the prompts of these samples that are not in the cache yet, as many as fit one pass.
@@ -137,9 +148,11 @@ impl<D: Device> Schedule<'_, D> {
         let prompts: Vec<&[u32]> = fresh.iter().map(|&request| &self.requests[request].prompt[..]).collect();
         let logits = self.generator.prefill(&prompts, &slots, &mut self.cache)?;
         let vocab = logits.len() / fresh.len();
-        for ((request, run), logits) in fresh.into_iter().zip(runs).zip(logits.chunks_exact(vocab)) {
-            let open = self.requests[request].samples;
-            self.prompts[request] = Some(Prompt { run, logits: logits.to_vec(), open });
+        for (i, (request, run)) in fresh.into_iter().zip(runs).enumerate() {
+            let samples = self.requests[request].samples;
+            let mut own = device.alloc(vocab);
+            device.copy(logits.part(i * vocab..(i + 1) * vocab), own.all_mut());
+            self.prompts[request] = Some(Prompt { run, logits: Some(own), waiting: samples, open: samples });
         }
         Ok(())
     }
@@ -162,37 +175,39 @@ impl<D: Device> Schedule<'_, D> {
             chains.push(chain);
         }
         self.generator.policy.device().reserve_pages(&mut self.cache, self.pages.count());
-        let mut logits = std::mem::take(&mut self.logits);
-        self.generator.step(&tokens, &slots, &chains, &mut self.cache, &mut logits)?;
-        self.draw(sequences, &mut logits, observer);
-        self.logits = logits;
-        Ok(())
+        let logits = self.generator.step(&tokens, &slots, &chains, &mut self.cache);
+        self.draw(sequences, logits, observer)
     }
 
     /// Draws the next token of each sequence; those that end are done, the others become active.
-    fn draw(&mut self, mut sequences: Vec<Sequence>, logits: &mut [f32], observer: &mut dyn Observer) {
+    fn draw(
+        &mut self,
+        mut sequences: Vec<Sequence>,
+        mut logits: D::Buf,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         if sequences.is_empty() {
-            return;
+            return Ok(());
         }
-        let vocab = logits.len() / sequences.len();
-        let rows: Vec<Mutex<(&mut [f32], Option<Draw>)>> =
-            logits.chunks_exact_mut(vocab).map(|logits| Mutex::new((logits, None))).collect();
-        self.generator.policy.device().on_host(rows.len(), &|i| {
-            let Completion { request, sample, tokens, .. } = &sequences[i].completion;
-            let request = &self.requests[*request];
-            let u = request.stream.child(*sample as u64).uniform(tokens.len() as u64);
-            let mut row = rows[i].lock().unwrap_or_else(PoisonError::into_inner);
-            row.1 = Some(self.options.sampling.draw(row.0, u, request.prompt.iter().chain(tokens)));
-        });
-        let draws =
-            rows.into_iter().filter_map(|row| row.into_inner().unwrap_or_else(PoisonError::into_inner).1);
-        let draws: Vec<Draw> = draws.collect();
+        let rows: Vec<DrawRow<'_>> = sequences
+            .iter()
+            .map(|sequence| {
+                let Completion { request, sample, tokens, .. } = &sequence.completion;
+                let request = &self.requests[*request];
+                let uniform = request.stream.child(*sample as u64).uniform(tokens.len() as u64);
+                DrawRow { uniform, seen: [&request.prompt, tokens] }
+            })
+            .collect();
+        let device = self.generator.policy.device();
+        let draws = device.draw(&self.options.sampling, &rows, logits.all_mut());
+        device.status()?;
         for (mut sequence, draw) in sequences.drain(..).zip(draws) {
             match self.append(&mut sequence, draw, observer) {
                 None => self.active.push(sequence),
                 Some(finish) => self.finish(sequence, finish, observer),
             }
         }
+        Ok(())
     }
 
     /// Appends a token and says whether the completion ends with it.

@@ -20,6 +20,7 @@ mod pool;
 mod products;
 mod rotary;
 mod rows;
+mod sampling;
 mod shared;
 mod swiglu;
 mod team;
@@ -31,8 +32,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, HalfFormat, HalfView, Heads,
-    MatMul, Slot, Strides, View, ViewMut,
+    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, Draw, DrawRow, HalfFormat,
+    HalfView, Heads, MatMul, Sampling, Slot, Strides, View, ViewMut,
 };
 use crate::batch::Batch;
 use crate::random::Stream;
@@ -97,10 +98,6 @@ impl Device for Cpu {
     type Plan = CpuPlan;
     type Packed = Arranged;
     type Cache = cache::PagedCache;
-
-    fn on_host(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        self.team.run(tasks, task);
-    }
 
     fn alloc(&self, len: usize) -> CpuBuffer {
         self.pool.take(len)
@@ -359,6 +356,10 @@ impl Device for Cpu {
             logits.slice(),
             reference.map(View::slice),
         );
+    }
+
+    fn draw(&self, sampling: &Sampling, rows: &[DrawRow<'_>], logits: Mut<'_>) -> Vec<Draw> {
+        sampling::draw_rows(&self.team, sampling, rows, logits.slice())
     }
 
     fn sum_squares(&self, x: Ref<'_>) -> f64 {

@@ -1,63 +1,32 @@
-//! Drawing a token from logits: penalty, temperature, filters, in the order of transformers' `generate`.
+//! Drawing tokens from rows of logits: penalty, temperature, filters, in the order of transformers' `generate`.
 
-use crate::error::{ModelError, Result};
+use std::sync::{Mutex, PoisonError};
+
+use super::team::Team;
+use crate::device::{Draw, DrawRow, Sampling};
 use crate::math;
 use crate::vectorized::vectorized;
 
-/// The distribution that tokens are drawn from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by this; 0 takes the likeliest token.
-    pub temperature: f32,
-    /// Only the `top_k` likeliest tokens; 0 for all.
-    pub top_k: usize,
-    /// Only the likeliest tokens that together reach this probability (arXiv 1904.09751); 1 for all.
-    pub top_p: f32,
-    /// Only tokens at least this fraction as likely as the likeliest (arXiv 2407.01082); 0 for all.
-    pub min_p: f32,
-    /// Logits of tokens seen before are divided by this where positive, multiplied where negative (arXiv 1909.05858).
-    pub repetition_penalty: f32,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 }
+/// See [`crate::Device::draw`].
+pub fn draw_rows(team: &Team, sampling: &Sampling, rows: &[DrawRow<'_>], logits: &mut [f32]) -> Vec<Draw> {
+    let vocab = logits.len().checked_div(rows.len()).unwrap_or(0);
+    if vocab == 0 {
+        return Vec::new();
     }
-}
-
-/// A drawn token.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Draw {
-    pub token: u32,
-    pub logprob: f32,
-    pub sampling_logprob: f32,
+    let tasks: Vec<Mutex<(&mut [f32], Option<Draw>)>> =
+        logits.chunks_exact_mut(vocab).map(|logits| Mutex::new((logits, None))).collect();
+    team.run(rows.len(), &|i: usize| {
+        let DrawRow { uniform, seen } = rows[i];
+        let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
+        task.1 = Some(sampling.draw(task.0, uniform, seen.into_iter().flatten()));
+    });
+    let done = tasks.into_iter().map(|task| task.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+    done.flatten().collect()
 }
 
 impl Sampling {
-    /// The likeliest token, always.
-    pub fn greedy() -> Self {
-        Self { temperature: 0.0, ..Self::default() }
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        let wrong = |what: &str| Err(ModelError::Option(format!("{what} ({self:?})")));
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return wrong("temperature must be finite and at least 0");
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return wrong("top_p must be above 0 and at most 1");
-        }
-        if !(0.0..=1.0).contains(&self.min_p) {
-            return wrong("min_p must be between 0 and 1");
-        }
-        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            return wrong("repetition_penalty must be finite and above 0");
-        }
-        Ok(())
-    }
-
     /// Draws a token with the uniform random number `u`. `seen` yields the tokens of prompt and completion so far.
-    pub(super) fn draw<'a>(&self, logits: &mut [f32], u: f64, seen: impl Iterator<Item = &'a u32>) -> Draw {
+    fn draw<'a>(&self, logits: &mut [f32], u: f64, seen: impl Iterator<Item = &'a u32>) -> Draw {
         let model_scale = if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature };
         let model_lse = log_sum_exp(logits, model_scale);
         let unpenalised = self.penalise(logits, seen);
@@ -122,7 +91,9 @@ impl Sampling {
         }
         if self.min_p > 0.0 {
             let floor = kept[0].1 + self.min_p.ln();
-            kept.retain(|(_, z)| *z >= floor);
+            // Where the likeliest is not a number, it alone is kept.
+            let count = kept.iter().take_while(|(_, z)| *z >= floor).count();
+            kept.truncate(count.max(1));
         }
         kept
     }
@@ -211,6 +182,21 @@ mod tests {
         assert_eq!(draw.token, 2);
         assert!((f64::from(draw.logprob) - exact(1.0, &[0.0, 2.0, 1.0, -1.0])).abs() < 1e-6);
         assert!((f64::from(draw.sampling_logprob) - exact(1.0, &[2.0, 1.0])).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_row_without_a_distribution_gives_nan_through_every_filter() {
+        let base = Sampling::default();
+        for sampling in [
+            Sampling { top_p: 0.5, ..base.clone() },
+            Sampling { min_p: 0.5, ..base.clone() },
+            Sampling { top_k: 1, min_p: 1.0, ..base },
+        ] {
+            for wrong in [f32::NAN, f32::INFINITY] {
+                let draw = sampling.draw(&mut [0.0, wrong, 1.0], 0.5, [].iter());
+                assert!(draw.token == 1 && draw.logprob.is_nan() && draw.sampling_logprob.is_nan());
+            }
+        }
     }
 
     #[test]
