@@ -203,7 +203,9 @@ mod tests {
 
     #[test]
     fn every_unit_multiplies_what_it_sees_in_every_layout_on_any_number_of_threads() {
-        for (m, n, k) in [(1, 5, 7), (33, 560, 300), (520, 34, 600), (14, 32, 1), (64, 96, 100), (3, 4, 0)] {
+        for (m, n, k) in
+            [(1, 5, 7), (33, 560, 300), (520, 34, 600), (600, 20, 700), (14, 32, 1), (64, 96, 100), (3, 4, 0)]
+        {
             for bits in 0..8 {
                 let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate };
@@ -298,6 +300,28 @@ mod tests {
                     assert!((found - seen(products, x)).abs() <= bound, "{products:?} {x}: {found}");
                 }
                 x *= 1.732_050_8;
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_f32_are_off_by_no_more_than_a_last_place() {
+        let (m, n, k) = (320, 320, 32);
+        let op = MatMul { m, n, k, transpose_a: false, transpose_b: true, accumulate: false };
+        let [a, b] = [1, 100_003].map(|seed| {
+            let mut x = vec![0.0; m * k];
+            x.iter_mut().step_by(k).enumerate().for_each(|(i, first)| *first = value(i + seed));
+            x
+        });
+        let mut out = vec![0.0; m * n];
+        Products::single().matmul(&Team::current(), &Arc::default(), op, op.dense(), &a, &b, &mut out);
+        for (i, row) in out.chunks_exact(n).enumerate() {
+            for (j, found) in row.iter().enumerate() {
+                let exact = f64::from(a[i * k]) * f64::from(b[j * k]);
+                // What six of the nine products of pieces leave out is 2^-24 of the whole at most, and their sum is rounded
+                // five times, to 2^-24 once and to less where the sum is of small pieces. Truncated pieces are off by 2^-22.
+                let off = (f64::from(*found) - exact).abs() / exact.abs();
+                assert!(off <= 2f64.powi(-23), "{exact} at {i},{j}: {found}, off by {}", off.log2());
             }
         }
     }
