@@ -145,7 +145,7 @@ impl DeviceArgs {
         }
         Cpu::with_bf16_products().ok_or_else(|| {
             Failure::usage(
-                "--precision bf16: this processor has no products of bf16 (AVX512_BF16), so that it would be less exact and \
+                "--precision bf16: this processor has no products of bf16 (AVX512_BF16 or AMX), so that it would be less exact and \
                  no faster; leave it out to compute in f32",
             )
         })

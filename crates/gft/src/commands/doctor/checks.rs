@@ -37,9 +37,10 @@ fn processor() -> Finding {
     let avx2 = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2");
     let avx512 =
         has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+    let products = gft_model::Cpu::products_in_words();
     match (avx512, avx2) {
-        (true, true) => fine("processor", "x86-64 with AVX-512"),
-        (_, true) => fine("processor", "x86-64 with AVX2 and FMA"),
+        (true, true) => fine("processor", format!("x86-64 with AVX-512; {products}")),
+        (_, true) => fine("processor", format!("x86-64 with AVX2 and FMA; {products}")),
         _ => not(
             State::Warning,
             "processor",

@@ -86,6 +86,11 @@ impl Cpu {
         Some(Self { products: Products::rounded()?, ..Self::new() })
     }
 
+    /// What training's products are computed with on this processor, for people.
+    pub fn products_in_words() -> &'static str {
+        Products::in_words()
+    }
+
     /// Gives memory that is kept for the next step back to the system.
     pub fn release_unused(&self) {
         self.pool.clear();

@@ -42,6 +42,16 @@ impl Products {
         Self::Vectors
     }
 
+    /// What this processor computes training's products with, for people.
+    pub fn in_words() -> &'static str {
+        match (Self::single(), Self::rounded()) {
+            #[cfg(target_arch = "x86_64")]
+            (Self::Tiles, _) => "products of f32 and of bf16 on its matrix unit (AMX)",
+            (_, Some(_)) => "products of f32, and of bf16 with --precision bf16 (AVX512_BF16)",
+            _ => "products of f32, none of bf16",
+        }
+    }
+
     /// The fastest products of operands rounded to bf16, if the processor has any.
     pub fn rounded() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
