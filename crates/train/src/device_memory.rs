@@ -257,7 +257,6 @@ pub(crate) fn peak_that_fits(
 
 #[cfg(test)]
 #[path = "../../gft/tests/world/model.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "a part is used; a test may panic")]
 mod model;
 
 #[cfg(test)]
