@@ -115,14 +115,18 @@ fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
     if drawn == 0 {
         return 0;
     }
-    let matrices = arch.hidden * (arch.qkv_width() + arch.attention_width()) + 3 * arch.hidden * arch.ffn;
-    let arranged = (matrices * arch.layers + arch.vocab * arch.hidden) as u64;
+    let matrix = |n: usize, k: usize| Cpu::arranged_bytes(n, k, bytes);
+    let of_layer = matrix(arch.qkv_width(), arch.hidden)
+        + matrix(arch.hidden, arch.attention_width())
+        + matrix(2 * arch.ffn, arch.hidden)
+        + matrix(arch.hidden, arch.ffn);
+    let arranged = of_layer * arch.layers as u64 + matrix(arch.vocab, arch.hidden);
     let sequences = settings.generation_batch_size.min(drawn) as u64;
     let length = (planned.rows.survey().longest_prompt + longest_own(planned)) as u64;
     let cache = 2 * (arch.layers * arch.kv_heads * arch.head_dim) as u64 * sequences * length;
     // Of the tokens just run, and of prompts whose samples have not all started.
     let logits = 2 * sequences * arch.vocab as u64;
-    bytes * arranged + F32 * (cache + logits)
+    arranged + F32 * (cache + logits)
 }
 
 /// Largest resident memory of this process so far, in bytes; `None` where the system does not say (`/proc` of Linux).

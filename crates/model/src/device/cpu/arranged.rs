@@ -49,6 +49,15 @@ impl Arranged {
         Self::Panels(Packed::of_half(team, weight, n, k))
     }
 
+    /// Bytes that a weight `[n, k]` with elements of `bytes` bytes takes arranged on this processor, but for what fills panels up.
+    pub fn bytes(n: usize, k: usize, bytes: u64) -> u64 {
+        #[cfg(target_arch = "x86_64")]
+        if amx::available() && bytes == 4 && n * k <= TILED_UP_TO {
+            return (n * k) as u64 * 6;
+        }
+        (n * k) as u64 * bytes
+    }
+
     /// `out [rows, n] (+)= x [rows, k] weight^T`, the rows of `x` and of `out` so far `apart`, or dense.
     #[allow(clippy::too_many_arguments)]
     pub fn apply(

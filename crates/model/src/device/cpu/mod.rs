@@ -79,11 +79,16 @@ impl Cpu {
         Self::default()
     }
 
-    /// The CPU with products of training of operands rounded to bf16 and sums in f32, as PyTorch's autocast has them, at up to
-    /// several times the speed; `None` where the processor has no instructions for them (AVX512_BF16 or AMX). Weights, activations, norms,
-    /// attention, softmax, gradients and the optimizer stay in f32, and so do the products of generation.
+    /// The CPU with products of training of operands rounded to bf16 and sums in f32, as PyTorch's autocast has them, in up to
+    /// half of the time; `None` where the processor has no faster instructions for them (AMX, or AVX512_BF16 of AMD's). Weights,
+    /// activations, norms, attention, softmax, gradients and the optimizer stay in f32, and so do the products of generation.
     pub fn with_bf16_products() -> Option<Self> {
         Some(Self { products: Products::rounded()?, ..Self::new() })
+    }
+
+    /// Bytes that a weight `[n, k]` with elements of `bytes` bytes takes when it is arranged for generation.
+    pub fn arranged_bytes(n: usize, k: usize, bytes: u64) -> u64 {
+        Arranged::bytes(n, k, bytes)
     }
 
     /// What training's products are computed with on this processor, for people.

@@ -29,6 +29,13 @@ pub fn available() -> bool {
     has!("avx512f") && has!("avx512bw") && has!("avx512bf16")
 }
 
+/// Whether they are faster than products of f32. Intel's processors compute them at half the rate of f32 (measured with
+/// `bench/peak.c` on one with AMX), AMD's at twice.
+pub fn pays() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() != b"GenuineIntel"
+}
+
 /// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`].
 ///
 /// # Panics
