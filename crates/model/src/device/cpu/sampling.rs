@@ -15,7 +15,7 @@ pub fn draw_rows(team: &Team, sampling: &Sampling, rows: &[DrawRow<'_>], logits:
     }
     let tasks: Vec<Mutex<(&mut [f32], Option<Draw>)>> =
         logits.chunks_exact_mut(vocab).map(|logits| Mutex::new((logits, None))).collect();
-    team.run(rows.len(), &|i: usize| {
+    team.run(rows.len(), |i: usize| {
         let DrawRow { uniform, seen } = rows[i];
         let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
         task.1 = Some(sampling.draw(task.0, uniform, seen.into_iter().flatten()));
