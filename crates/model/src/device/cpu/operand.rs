@@ -1,5 +1,7 @@
 //! Operands of products as lines of terms, whatever way they lie in memory.
 
+use std::ops::Range;
+
 /// The elements of an operand.
 #[derive(Clone, Copy)]
 pub enum Elements<'a> {
@@ -33,4 +35,10 @@ impl Operand<'_> {
         let (rows, columns) = if self.by_terms { (terms, lines) } else { (lines, terms) };
         rows == 0 || columns == 0 || (self.apart >= columns && len >= (rows - 1) * self.apart + columns)
     }
+}
+
+/// A range cut into parts of at most `len`.
+pub fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..(start + len).min(end))
 }

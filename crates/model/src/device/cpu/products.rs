@@ -112,8 +112,8 @@ impl Products {
         match self {
             Self::Vectors => false,
             Self::Tiles => op.m * op.n * op.k >= TILES_FROM,
-            // What is rounded does not depend on a product's size.
-            Self::RoundedPairs | Self::RoundedTiles => true,
+            // What is rounded does not depend on a product's size; sums without terms are zero everywhere.
+            Self::RoundedPairs | Self::RoundedTiles => op.k > 0,
         }
     }
 
@@ -142,6 +142,7 @@ impl Products {
 
 #[cfg(test)]
 mod tests {
+    use super::super::aligned::AlignedVec;
     use super::*;
 
     fn value(i: usize) -> f32 {
@@ -213,9 +214,16 @@ mod tests {
 
     #[test]
     fn every_unit_multiplies_what_it_sees_in_every_layout_on_any_number_of_threads() {
-        for (m, n, k) in
-            [(1, 5, 7), (33, 560, 300), (520, 34, 600), (600, 20, 700), (14, 32, 1), (64, 96, 100), (3, 4, 0)]
-        {
+        for (m, n, k) in [
+            (1, 5, 7),
+            (33, 560, 300),
+            (520, 34, 600),
+            (600, 20, 700),
+            (14, 32, 1),
+            (64, 96, 100),
+            (200, 94, 40),
+            (3, 4, 0),
+        ] {
             for bits in 0..8 {
                 let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let op = MatMul { m, n, k, transpose_a, transpose_b, accumulate };
@@ -233,7 +241,7 @@ mod tests {
                     for threads in [1, 3, 4] {
                         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                         let team = pool.install(Team::current);
-                        let mut out = vec![0.5f32; m * strides.out];
+                        let mut out = AlignedVec::from(&vec![0.5f32; m * strides.out][..]);
                         products.matmul(&team, &Arc::default(), op, strides, &a, &b, &mut out);
                         if first.is_none() {
                             exact.assert(products, op, &out, strides.out);
@@ -243,8 +251,8 @@ mod tests {
                             beside.all(|(_, x)| *x == 0.5),
                             "{products:?} {op:?}: written beside the result"
                         );
-                        let first = first.get_or_insert_with(|| out.clone());
-                        assert_eq!(&out, first, "{products:?} {op:?} on {threads} threads");
+                        let first = first.get_or_insert_with(|| out.to_vec());
+                        assert_eq!(&out[..], first, "{products:?} {op:?} on {threads} threads");
                     }
                 }
             }

@@ -1,8 +1,8 @@
 //! Products on the processor's matrix unit (AMX), which multiplies tiles of bf16 with sums in f32.
 //!
 //! Of operands rounded to bf16, or exact to f32: an f32 is the sum of three numbers of bf16, and the six largest of the nine
-//! products of two such sums are added. The unit has some sixteen times the multiply-adds of vectors, so that this takes less
-//! than half of their time, and it is nearer to the exact product: a tile's terms are summed before they meet the sum so far.
+//! products of two such sums are added. The unit has some sixteen times the multiply-adds of vectors, of which six make one. A
+//! tile's terms are summed before they meet the sum so far, so that sums are rounded less often than in a chain.
 //!
 //! An element is summed over blocks of terms in their order, so that it does not depend on the number of threads.
 
@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::MatMul;
-use super::operand::{Elements, Operand};
+use super::operand::{Elements, Operand, blocks};
 use super::pool::{CpuBuffer, Pool};
 use super::shared::SharedSlice;
 use super::team::Team;
@@ -30,8 +30,8 @@ pub use weight::TiledWeight;
 const EXACT_BLOCK: (usize, usize) = (256, 512);
 /// The same with one piece: half a megabyte.
 const ROUNDED_BLOCK: (usize, usize) = (512, 512);
-/// Elements of a result that no cache keeps until it is read: 16 MiB go to memory directly.
-const PAST_CACHES: usize = 1 << 22;
+/// Elements of a result that no cache keeps until it is read: 16 MiB go to memory directly, which tests see at a smaller size.
+const PAST_CACHES: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 
 /// Elements of a right operand that is arranged as a whole before the product where its panels are used more than once: 96 MiB
 /// with three pieces. A larger one is arranged anew for each block of rows, which tests see at a smaller size.
@@ -40,7 +40,7 @@ const ARRANGED_ONCE: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
 /// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`]. Operands are rounded to bf16, or else exact.
 ///
 /// # Panics
-/// When the processor lacks the unit, or an operand is shorter than its shape: errors of the engine.
+/// When there are no terms, the processor lacks the unit, or an operand is shorter than its shape: errors of the engine.
 #[allow(clippy::too_many_arguments)]
 pub fn matmul(
     team: &Team,
@@ -56,6 +56,7 @@ pub fn matmul(
     if m == 0 || n == 0 {
         return;
     }
+    assert!(k > 0, "{op:?}: sums without terms are not for this unit");
     assert!(available(), "products of tiles without a unit for them");
     let room = apart >= n && out.len() >= (m - 1) * apart + n;
     assert!(a.holds(m, k) && b.holds(n, k) && room, "{op:?}, rows {apart} apart: operand too short");
@@ -65,7 +66,9 @@ pub fn matmul(
         (false, _) => Pieces::Exact,
     };
     let block = if rounded { ROUNDED_BLOCK } else { EXACT_BLOCK };
-    let past_caches = m * n >= PAST_CACHES;
+    // Such stores are of whole cache lines, so that rows must begin with one.
+    let aligned = out.as_ptr().addr().is_multiple_of(64) && apart.is_multiple_of(16);
+    let past_caches = m * n >= PAST_CACHES && aligned;
     let out = SharedSlice::new(out);
     let mut product =
         Product { pool, n, k, accumulate, pieces, block, a, b, arranged: None, out, apart, past_caches };
@@ -117,11 +120,6 @@ impl Product<'_> {
     /// # Safety
     /// The processor has the unit; operands and result hold the part, and nobody else touches it.
     unsafe fn compute(&self, rows: Range<usize>, columns: Range<usize>) {
-        if self.k == 0 {
-            // SAFETY: by the caller's promise.
-            unsafe { self.without_terms(rows, columns) };
-            return;
-        }
         let (most_rows, most_terms) = self.block;
         let terms = most_terms.min(self.k);
         let left_len = pack::len(rows.len().min(most_rows), terms, self.pieces_of(Side::Left));
@@ -249,24 +247,4 @@ impl Product<'_> {
             }
         }
     }
-
-    /// Sums without terms are zero.
-    ///
-    /// # Safety
-    /// As for [`Product::compute`].
-    unsafe fn without_terms(&self, rows: Range<usize>, columns: Range<usize>) {
-        if !self.accumulate {
-            let zeros = vec![0.0; columns.len()];
-            for row in rows {
-                // SAFETY: by the caller's promise.
-                unsafe { self.out.write(row * self.apart + columns.start, &zeros) };
-            }
-        }
-    }
-}
-
-/// A range cut into parts of at most `len`.
-fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(len).map(move |start| start..(start + len).min(end))
 }

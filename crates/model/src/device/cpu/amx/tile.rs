@@ -42,45 +42,12 @@ pub struct Place {
     pub columns: usize,
     /// What is there is added to; overwritten otherwise.
     pub accumulate: bool,
-    /// Whether what overwrites goes to memory past the caches.
+    /// Whether what overwrites goes to memory past the caches; rows begin at multiples of 64 bytes then.
     pub past_caches: bool,
 }
 
-// Sums in tmm0 to tmm3, rows of the left panel in tmm4 and tmm5, columns of the right one in tmm6 and tmm7. Two tiles are
-// replaced at a time, and four products use them with the two that stay.
-macro_rules! left {
-    ($at:literal) => {
-        concat!(
-            "tileloadd tmm4, [{a} + {row} + ",
-            $at,
-            "]\n",
-            "tdpbf16ps tmm0, tmm4, tmm6\n",
-            "tdpbf16ps tmm1, tmm4, tmm7\n",
-            "tileloadd tmm5, [{a} + {row} + ",
-            $at,
-            " + 1024]\n",
-            "tdpbf16ps tmm2, tmm5, tmm6\n",
-            "tdpbf16ps tmm3, tmm5, tmm7\n",
-        )
-    };
-}
-macro_rules! right {
-    ($at:literal) => {
-        concat!(
-            "tileloadd tmm6, [{b} + {row} + ",
-            $at,
-            "]\n",
-            "tdpbf16ps tmm0, tmm4, tmm6\n",
-            "tdpbf16ps tmm2, tmm5, tmm6\n",
-            "tileloadd tmm7, [{b} + {row} + ",
-            $at,
-            " + 1024]\n",
-            "tdpbf16ps tmm1, tmm4, tmm7\n",
-            "tdpbf16ps tmm3, tmm5, tmm7\n",
-        )
-    };
-}
-// The same with the upper 16 rows alone.
+// Sums in tmm0 to tmm3, rows of the left panel in tmm4 and tmm5, columns of the right one in tmm6 and tmm7. The tiles of one
+// operand are replaced at a time, and products use them with those of the other that stay. First with the upper 16 rows alone.
 macro_rules! upper_left {
     ($at:literal) => {
         concat!(
@@ -104,6 +71,23 @@ macro_rules! upper_right {
             " + 1024]\n",
             "tdpbf16ps tmm1, tmm4, tmm7\n",
         )
+    };
+}
+macro_rules! left {
+    ($at:literal) => {
+        concat!(
+            upper_left!($at),
+            "tileloadd tmm5, [{a} + {row} + ",
+            $at,
+            " + 1024]\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tdpbf16ps tmm3, tmm5, tmm7\n",
+        )
+    };
+}
+macro_rules! right {
+    ($at:literal) => {
+        concat!(upper_right!($at), "tdpbf16ps tmm2, tmm5, tmm6\n", "tdpbf16ps tmm3, tmm5, tmm7\n")
     };
 }
 macro_rules! steps {

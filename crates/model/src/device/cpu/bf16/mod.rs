@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::MatMul;
-use super::operand::Operand;
+use super::operand::{Operand, blocks};
 use super::pool::Pool;
 use super::shared::SharedSlice;
 use super::team::Team;
@@ -39,7 +39,7 @@ pub fn pays() -> bool {
 /// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`].
 ///
 /// # Panics
-/// When the processor lacks the instructions, or an operand is shorter than its shape: errors of the engine.
+/// When there are no terms, the processor lacks the instructions, or an operand is shorter than its shape: errors of the engine.
 pub fn matmul(
     team: &Team,
     pool: &Arc<Pool>,
@@ -53,6 +53,7 @@ pub fn matmul(
     if m == 0 || n == 0 {
         return;
     }
+    assert!(k > 0, "{op:?}: sums without terms are not for this unit");
     assert!(available(), "products of bf16 without instructions for them");
     let room = apart >= n && out.len() >= (m - 1) * apart + n;
     assert!(a.holds(m, k) && b.holds(n, k) && room, "{op:?}, rows {apart} apart: operand too short");
@@ -90,11 +91,6 @@ impl Product<'_> {
         };
         let mut left = room(rows.len(), BLOCK_ROWS, ROWS);
         let mut right = room(columns.len(), BLOCK_COLUMNS, COLUMNS);
-        if self.k == 0 {
-            // SAFETY: by the caller's promise.
-            unsafe { self.without_terms(rows, columns) };
-            return;
-        }
         for columns in blocks(columns, BLOCK_COLUMNS) {
             for terms in blocks(0..self.k, TERMS) {
                 // SAFETY: by the caller's promise.
@@ -139,24 +135,4 @@ impl Product<'_> {
             }
         }
     }
-
-    /// Sums without terms are zero.
-    ///
-    /// # Safety
-    /// As for [`Product::compute`].
-    unsafe fn without_terms(&self, rows: Range<usize>, columns: Range<usize>) {
-        if !self.accumulate {
-            let zeros = vec![0.0; columns.len()];
-            for row in rows {
-                // SAFETY: by the caller's promise.
-                unsafe { self.out.write(row * self.apart + columns.start, &zeros) };
-            }
-        }
-    }
-}
-
-/// A range cut into parts of at most `len`.
-fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(len).map(move |start| start..(start + len).min(end))
 }
