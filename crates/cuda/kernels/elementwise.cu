@@ -47,29 +47,33 @@ extern "C" __global__ void __launch_bounds__(THREADS) swiglu(const float *gate_u
     map_span(act + u64(blockIdx.x) * ffn, SPAN * u64(blockIdx.y), ffn, one, gate, gate + ffn);
 }
 
-// In place: gate and up are replaced by their gradients, with silu'(g) = s + silu (1 - s).
-extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(const float *dact, float *gate_up, u32 ffn) {
-    dact += u64(blockIdx.x) * ffn;
+// In place: gate and up are replaced by their gradients, with silu'(g) = s + silu (1 - s), and the output's gradient by the
+// output.
+extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(float *act, float *gate_up, u32 ffn) {
+    act += u64(blockIdx.x) * ffn;
     float *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
     float *up = gate + ffn;
-    const auto one = [](float &g, float &u, float d) {
+    const auto one = [](float &g, float &u, float &a) {
         const float s = sigmoid(g);
         const float silu = g * s;
+        const float d = a;
+        a = silu * u;
         g = d * u * (s + silu * (1.0f - s));
         u = d * silu;
     };
     const u64 first = SPAN * u64(blockIdx.y);
-    // Two outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is
+    // Three outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is
     // not.
-    if (quad_aligned(gate) && quad_aligned(up) && quad_aligned(dact) && ffn % 4 == 0) {
+    if (quad_aligned(gate) && quad_aligned(up) && quad_aligned(act) && ffn % 4 == 0) {
         const u64 i = first + 4 * threadIdx.x;
         if (i < ffn) {
             float4 g = load_quad(gate + i), u = load_quad(up + i);
-            const float4 d = load_quad(dact + i);
-            one(g.x, u.x, d.x);
-            one(g.y, u.y, d.y);
-            one(g.z, u.z, d.z);
-            one(g.w, u.w, d.w);
+            float4 a = load_quad(act + i);
+            one(g.x, u.x, a.x);
+            one(g.y, u.y, a.y);
+            one(g.z, u.z, a.z);
+            one(g.w, u.w, a.w);
+            store_quad(act + i, a);
             store_quad(gate + i, g);
             store_quad(up + i, u);
         }
@@ -78,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(const floa
     for (u32 j = 0; j < 4; ++j) {
         const u64 i = first + threadIdx.x + j * THREADS;
         if (i < ffn) {
-            one(gate[i], up[i], dact[i]);
+            one(gate[i], up[i], act[i]);
         }
     }
 }

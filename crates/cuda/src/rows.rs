@@ -273,9 +273,9 @@ pub(crate) fn swiglu(cuda: &Cuda, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) ->
     unsafe { cuda.launch("swiglu", each_row(rows, ffn)?, &args) }
 }
 
-pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, dact: Ref<'_>, gate_up: Mut<'_>) -> Done {
-    let rows = dact.range.len().checked_div(ffn).unwrap_or(0);
-    let args = [Ptr(dact.at(rows * ffn)?), Ptr(gate_up.at(rows * 2 * ffn)?), number(ffn)?];
+pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) -> Done {
+    let rows = act.range.len().checked_div(ffn).unwrap_or(0);
+    let args = [Ptr(act.at(rows * ffn)?), Ptr(gate_up.at(rows * 2 * ffn)?), number(ffn)?];
     // SAFETY: `rows` rows of `ffn` and of `2 ffn`.
     unsafe { cuda.launch("swiglu_backward", each_row(rows, ffn)?, &args) }
 }

@@ -324,8 +324,8 @@ impl Device for Cuda {
         run!(self, "swiglu", rows::swiglu(self, ffn, gate_up, act));
     }
 
-    fn swiglu_backward(&self, ffn: usize, dact: Ref<'_>, gate_up: Mut<'_>) {
-        run!(self, "swiglu_backward", rows::swiglu_backward(self, ffn, dact, gate_up));
+    fn swiglu_backward(&self, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) {
+        run!(self, "swiglu_backward", rows::swiglu_backward(self, ffn, act, gate_up));
     }
 
     fn chunk_stats(

@@ -224,12 +224,11 @@ impl<D: Device> Layer<'_, D> {
         grads: &mut GradientSink<'_, D>,
     ) {
         let (device, ffn) = (self.reads.device, self.arch.ffn);
-        let mut act = device.alloc(self.reads.rows * ffn);
-        device.swiglu(ffn, gate_up.all(), act.all_mut());
-        let d_act = self.down().backward(&act, d, grads);
+        let (mut act, d_low) = self.down().input_backward(d);
+        // Its gradient becomes the SwiGLU's output.
+        device.swiglu_backward(ffn, act.all_mut(), gate_up.all_mut());
+        self.down().trained_backward(&act, d, d_low, grads);
         drop(act);
-        device.swiglu_backward(ffn, d_act.all(), gate_up.all_mut());
-        drop(d_act);
         let (normed, _) = self.norm(mid, &self.layout.post_norm);
         let d_normed = self.gate_up().backward(&normed, &gate_up, grads);
         self.norm_backward(mid, &self.layout.post_norm, mid_inv, &d_normed, d, grads);

@@ -115,10 +115,14 @@ impl<'a, D: Device> Linear<'a, D> {
 
     /// Gradient of [`Linear::forward`]: adds to those of what is trained, and returns that of `x`.
     pub fn backward(&self, x: &D::Buf, dy: &D::Buf, grads: &mut GradientSink<'_, D>) -> D::Buf {
-        let Reads { device, weights, rows, adapter, .. } = self.reads;
-        if adapter.is_none() {
-            self.weight_backward(x, dy, grads);
-        }
+        let (dx, d_low) = self.input_backward(dy);
+        self.trained_backward(x, dy, d_low, grads);
+        dx
+    }
+
+    /// The gradient of `x`, and what [`Linear::trained_backward`] needs of it: the adapters' part before their `A`.
+    pub fn input_backward(&self, dy: &D::Buf) -> (D::Buf, Option<D::Buf>) {
+        let Reads { device, weights, rows, .. } = self.reads;
         let to_input = MatMul {
             m: rows,
             n: self.input,
@@ -129,10 +133,24 @@ impl<'a, D: Device> Linear<'a, D> {
         };
         let mut dx = device.alloc(rows * self.input);
         weights.matrix(self.weight).multiply(device, to_input, dy.all(), dx.all_mut());
-        if let Some(low_rank) = self.low_rank() {
-            low_rank.backward(x, dy, &mut dx, grads);
+        let d_low = self.low_rank().map(|low_rank| low_rank.input_backward(dy, &mut dx));
+        (dx, d_low)
+    }
+
+    /// Adds to the gradients of what is trained: the weight and the bias, or the adapters.
+    pub fn trained_backward(
+        &self,
+        x: &D::Buf,
+        dy: &D::Buf,
+        d_low: Option<D::Buf>,
+        grads: &mut GradientSink<'_, D>,
+    ) {
+        if self.reads.adapter.is_none() {
+            self.weight_backward(x, dy, grads);
         }
-        dx
+        if let Some((low_rank, d_low)) = self.low_rank().zip(d_low) {
+            low_rank.weight_backward(x, dy, &d_low, grads);
+        }
     }
 
     /// Adds to the gradients of the weight and the bias.

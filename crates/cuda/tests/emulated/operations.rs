@@ -179,9 +179,13 @@ fn swiglu() {
         agree!(FEW, |device| {
             let (mut both, mut act) = (put(device, &gate_up), room(device, rows * ffn));
             device.swiglu(ffn, both.get(), act.set());
-            let dact = put(device, &dact);
-            device.swiglu_backward(ffn, dact.get(), both.set());
-            vec![("swiglu", act.read(device)), ("swiglu_backward", both.read(device))]
+            let mut again = put(device, &dact);
+            device.swiglu_backward(ffn, again.set(), both.set());
+            vec![
+                ("swiglu", act.read(device)),
+                ("swiglu_backward", both.read(device)),
+                ("swiglu again", again.read(device)),
+            ]
         });
     }
 }

@@ -28,6 +28,16 @@ fn times_transposed(m: usize, n: usize, k: usize, accumulate: bool) -> MatMul {
     MatMul { m, n, k, transpose_a: false, transpose_b: true, accumulate }
 }
 
+/// `op` of a row-major `a [m, k]` with a `b` stored `[k, n]`.
+fn times(m: usize, n: usize, k: usize, accumulate: bool) -> MatMul {
+    MatMul { m, n, k, transpose_a: false, transpose_b: false, accumulate }
+}
+
+/// `op` of an `a` stored `[k, m]` with a `b` stored `[k, n]`.
+fn transposed_times(m: usize, n: usize, k: usize, accumulate: bool) -> MatMul {
+    MatMul { m, n, k, transpose_a: true, transpose_b: false, accumulate }
+}
+
 impl<D: Device> LowRank<'_, D> {
     /// Arranges the matrices for generation.
     pub fn pack(&self) -> PackedLowRank<D> {
@@ -84,97 +94,62 @@ impl<D: Device> LowRank<'_, D> {
         low
     }
 
-    /// Given the gradient of the output, adds to those of `A`, `B` and `x`. With `low = s drop(x) A^T`:
-    /// `dB = dy^T low`, `dlow = s dy B`, `dA = dlow^T drop(x)`, `dx += drop(dlow A)`.
-    pub fn backward(&self, x: &D::Buf, dy: &D::Buf, dx: &mut D::Buf, grads: &mut GradientSink<'_, D>) {
-        let Reads { device, rows, .. } = self.reads;
-        let ranks = self.fused.ranks;
-        let low = self.reduce(x);
-        let mut d_low = device.alloc(low.len());
-        for part in &self.fused.parts {
-            let (rank, width) = (part.ranks.len(), part.out.len());
-            let d_out = || dy.part(part.out.start..dy.len());
-            let columns = part.ranks.start..low.len();
-            let op = MatMul {
-                m: width,
-                n: rank,
-                k: rows,
-                transpose_a: true,
-                transpose_b: false,
-                accumulate: grads.accumulate,
-            };
-            let strides = Strides { a: self.output, b: ranks, out: rank };
-            let to = grads.flat.part_mut(part.b.clone());
-            device.matmul_within(op, strides, d_out(), low.part(columns.clone()), to);
-            let op = MatMul {
-                m: rows,
-                n: rank,
-                k: width,
-                transpose_a: false,
-                transpose_b: false,
-                accumulate: false,
-            };
-            let strides = Strides { a: self.output, b: rank, out: ranks };
-            let b = self.adapter.flat.part(part.b.clone());
-            device.matmul_within(op, strides, d_out(), b, d_low.part_mut(columns));
-        }
-        self.scale(&mut d_low);
-        if self.drops() {
-            self.fused.parts.iter().for_each(|part| self.input_backward_dropped(part, x, &d_low, dx, grads));
-        } else {
-            self.input_backward(x, &d_low, dx, grads);
-        }
-    }
-
-    /// `dA = dlow^T x` and `dx += dlow A` of all adapters at once.
-    fn input_backward(&self, x: &D::Buf, d_low: &D::Buf, dx: &mut D::Buf, grads: &mut GradientSink<'_, D>) {
+    /// Given the gradient of the output, adds to that of `x`, and returns `dlow`. With `low = s drop(x) A^T`:
+    /// `dlow = s dy B`, `dx += drop(dlow A)`.
+    pub fn input_backward(&self, dy: &D::Buf, dx: &mut D::Buf) -> D::Buf {
         let Reads { device, rows, .. } = self.reads;
         let (ranks, input) = (self.fused.ranks, self.input);
-        let op = MatMul {
-            m: ranks,
-            n: input,
-            k: rows,
-            transpose_a: true,
-            transpose_b: false,
-            accumulate: grads.accumulate,
-        };
-        device.matmul(op, d_low.all(), x.all(), grads.flat.part_mut(self.fused.a.clone()));
-        let op =
-            MatMul { m: rows, n: input, k: ranks, transpose_a: false, transpose_b: false, accumulate: true };
-        device.matmul(op, d_low.all(), self.adapter.flat.part(self.fused.a.clone()), dx.all_mut());
+        let mut d_low = device.alloc(rows * ranks);
+        for part in &self.fused.parts {
+            let (rank, width) = (part.ranks.len(), part.out.len());
+            let op = times(rows, rank, width, false);
+            let strides = Strides { a: self.output, b: rank, out: ranks };
+            let b = self.adapter.flat.part(part.b.clone());
+            let to = d_low.part_mut(part.ranks.start..rows * ranks);
+            device.matmul_within(op, strides, dy.part(part.out.start..dy.len()), b, to);
+        }
+        self.scale(&mut d_low);
+        if !self.drops() {
+            let a = self.adapter.flat.part(self.fused.a.clone());
+            device.matmul(times(rows, input, ranks, true), d_low.all(), a, dx.all_mut());
+            return d_low;
+        }
+        for part in &self.fused.parts {
+            let mut through = device.alloc(rows * input);
+            let op = times(rows, input, part.ranks.len(), false);
+            let strides = Strides { a: ranks, ..op.dense() };
+            let d_low = d_low.part(part.ranks.start..d_low.len());
+            device.matmul_within(op, strides, d_low, self.a(part), through.all_mut());
+            device.add(self.dropped(part, through.all()).all(), dx.all_mut());
+        }
+        d_low
     }
 
-    /// The same of one adapter, whose input was dropped in part.
-    fn input_backward_dropped(
-        &self,
-        part: &AdapterPart,
-        x: &D::Buf,
-        d_low: &D::Buf,
-        dx: &mut D::Buf,
-        grads: &mut GradientSink<'_, D>,
-    ) {
+    /// Adds to the gradients of `A` and `B`: `dA = dlow^T drop(x)`, `dB = dy^T low`.
+    pub fn weight_backward(&self, x: &D::Buf, dy: &D::Buf, d_low: &D::Buf, grads: &mut GradientSink<'_, D>) {
         let Reads { device, rows, .. } = self.reads;
-        let (rank, input) = (part.ranks.len(), self.input);
-        let d_low = || d_low.part(part.ranks.start..d_low.len());
-        let dropped = self.dropped(part, x.all());
-        let op = MatMul {
-            m: rank,
-            n: input,
-            k: rows,
-            transpose_a: true,
-            transpose_b: false,
-            accumulate: grads.accumulate,
-        };
-        let strides = Strides { a: self.fused.ranks, ..op.dense() };
-        let to = grads.flat.part_mut(self.a_range(part));
-        device.matmul_within(op, strides, d_low(), dropped.all(), to);
-        drop(dropped);
-        let mut through = device.alloc(rows * input);
-        let op =
-            MatMul { m: rows, n: input, k: rank, transpose_a: false, transpose_b: false, accumulate: false };
-        let strides = Strides { a: self.fused.ranks, ..op.dense() };
-        device.matmul_within(op, strides, d_low(), self.a(part), through.all_mut());
-        device.add(self.dropped(part, through.all()).all(), dx.all_mut());
+        let (ranks, accumulate) = (self.fused.ranks, grads.accumulate);
+        let low = self.reduce(x);
+        for part in &self.fused.parts {
+            let (rank, width) = (part.ranks.len(), part.out.len());
+            let op = transposed_times(width, rank, rows, accumulate);
+            let strides = Strides { a: self.output, b: ranks, out: rank };
+            let low = low.part(part.ranks.start..low.len());
+            let to = grads.flat.part_mut(part.b.clone());
+            device.matmul_within(op, strides, dy.part(part.out.start..dy.len()), low, to);
+        }
+        if !self.drops() {
+            let op = transposed_times(ranks, self.input, rows, accumulate);
+            device.matmul(op, d_low.all(), x.all(), grads.flat.part_mut(self.fused.a.clone()));
+            return;
+        }
+        for part in &self.fused.parts {
+            let dropped = self.dropped(part, x.all());
+            let op = transposed_times(part.ranks.len(), self.input, rows, accumulate);
+            let strides = Strides { a: ranks, ..op.dense() };
+            let to = grads.flat.part_mut(self.a_range(part));
+            device.matmul_within(op, strides, d_low.part(part.ranks.start..d_low.len()), dropped.all(), to);
+        }
     }
 
     /// Whether inputs are dropped.

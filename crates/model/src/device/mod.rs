@@ -306,8 +306,8 @@ pub trait Device: Send + Sync {
     fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: ViewMut<'_, Self::Buf>);
     /// `act[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j]`.
     fn swiglu(&self, ffn: usize, gate_up: View<'_, Self::Buf>, act: ViewMut<'_, Self::Buf>);
-    /// Gradient of [`Device::swiglu`]; replaces `gate_up` by its gradient.
-    fn swiglu_backward(&self, ffn: usize, dact: View<'_, Self::Buf>, gate_up: ViewMut<'_, Self::Buf>);
+    /// Gradient of [`Device::swiglu`]: `act` holds that of its output and is replaced by the output, `gate_up` by its gradient.
+    fn swiglu_backward(&self, ffn: usize, act: ViewMut<'_, Self::Buf>, gate_up: ViewMut<'_, Self::Buf>);
 
     /// Statistics of a chunk of logits `[rows, vocab]`.
     fn chunk_stats(

@@ -16,7 +16,7 @@ use super::pool::{CpuBuffer, Pool};
 use super::rows::for_row_blocks;
 use super::shared::SharedSlice;
 use super::team::Team;
-use super::tile::{Target, Tile, padded};
+use super::tile::{LANES, Target, Tile, padded};
 use crate::device::Heads;
 use crate::math;
 use crate::vectorized::vectorized;
@@ -321,9 +321,12 @@ impl Attention<'_> {
         let row = padded(rows) + padded(1);
         let mut data = self.pool.take(dim * row);
         data.chunks_exact_mut(row).for_each(|row| row[rows..].fill(0.0));
-        for (i, source) in x.chunks_exact(wide).take(rows).enumerate() {
-            for (d, value) in source.iter().take(dim).enumerate() {
-                data[d * row + i] = *value;
+        // As many rows at a time as fill one vector of each column.
+        for (index, block) in x[..rows * wide].chunks(LANES * wide).enumerate() {
+            let filled = block.len() / wide;
+            for (d, row) in data.chunks_exact_mut(row).enumerate() {
+                let column = &mut row[index * LANES..][..filled];
+                column.iter_mut().zip(block[d..].iter().step_by(wide)).for_each(|(to, from)| *to = *from);
             }
         }
         Block { data, row }

@@ -334,8 +334,8 @@ impl Device for Cpu {
         swiglu::forward(&self.team, ffn, gate_up.slice(), act.slice());
     }
 
-    fn swiglu_backward(&self, ffn: usize, dact: Ref<'_>, gate_up: Mut<'_>) {
-        swiglu::backward(&self.team, ffn, dact.slice(), gate_up.slice());
+    fn swiglu_backward(&self, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) {
+        swiglu::backward(&self.team, ffn, act.slice(), gate_up.slice());
     }
 
     fn chunk_stats(

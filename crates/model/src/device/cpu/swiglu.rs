@@ -13,11 +13,9 @@ pub fn forward(team: &Team, ffn: usize, gate_up: &[f32], act: &mut [f32]) {
     });
 }
 
-/// Replaces `gate_up` by its gradient, given that of `act`.
-pub fn backward(team: &Team, ffn: usize, dact: &[f32], gate_up: &mut [f32]) {
-    for_row_blocks(team, gate_up, &mut [], 2 * ffn, 0, |first, rows, _| {
-        backward_rows(ffn, &dact[first * ffn..], rows)
-    });
+/// Replaces `gate_up` by its gradient, given that of `act`, which is replaced by the output of [`forward`].
+pub fn backward(team: &Team, ffn: usize, act: &mut [f32], gate_up: &mut [f32]) {
+    for_row_blocks(team, gate_up, act, 2 * ffn, ffn, |_, rows, act| backward_rows(ffn, act, rows));
 }
 
 vectorized! {
@@ -30,30 +28,30 @@ vectorized! {
         }
     }
 
-    fn backward_rows(ffn: usize, dact: &[f32], rows: &mut [f32]) {
-        for (row, dact) in rows.chunks_exact_mut(2 * ffn).zip(dact.chunks_exact(ffn)) {
+    fn backward_rows(ffn: usize, act: &mut [f32], rows: &mut [f32]) {
+        for (row, act) in rows.chunks_exact_mut(2 * ffn).zip(act.chunks_exact_mut(ffn)) {
             let (gate, up) = row.split_at_mut(ffn);
-            // In blocks of one vector: two slices that are both written are otherwise compiled one element at a time.
+            // In blocks of one vector: slices that are all written are otherwise compiled one element at a time.
             let ((gates, gate), (ups, up)) = (gate.as_chunks_mut::<LANES>(), up.as_chunks_mut::<LANES>());
-            let (dacts, dact) = dact.as_chunks::<LANES>();
-            for ((g, u), d) in gates.iter_mut().zip(ups).zip(dacts) {
-                let (mut dg, mut du) = ([0.0; LANES], [0.0; LANES]);
+            let (acts, act) = act.as_chunks_mut::<LANES>();
+            for ((g, u), a) in gates.iter_mut().zip(ups).zip(acts) {
+                let (mut dg, mut du, mut output) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
                 for i in 0..LANES {
-                    (dg[i], du[i]) = gradient(g[i], u[i], d[i]);
+                    (dg[i], du[i], output[i]) = gradient(g[i], u[i], a[i]);
                 }
-                (*g, *u) = (dg, du);
+                (*g, *u, *a) = (dg, du, output);
             }
-            for ((g, u), d) in gate.iter_mut().zip(up).zip(dact) {
-                (*g, *u) = gradient(*g, *u, *d);
+            for ((g, u), a) in gate.iter_mut().zip(up).zip(act) {
+                (*g, *u, *a) = gradient(*g, *u, *a);
             }
         }
     }
 }
 
-/// Gradients of gate and up for the gradient `d` of their product: `silu'(g) = s + silu (1 - s)`.
+/// Gradients of gate and up for the gradient `d` of their product, and the product: `silu'(g) = s + silu (1 - s)`.
 #[inline(always)]
-fn gradient(g: f32, u: f32, d: f32) -> (f32, f32) {
+fn gradient(g: f32, u: f32, d: f32) -> (f32, f32, f32) {
     let s = sigmoid(g);
     let silu = g * s;
-    (d * u * (s + silu * (1.0 - s)), d * silu)
+    (d * u * (s + silu * (1.0 - s)), d * silu, silu * u)
 }

@@ -6,6 +6,7 @@
 //!
 //! An element is summed over blocks of terms in their order, so that it does not depend on the number of threads.
 
+mod ahead;
 mod pack;
 mod tile;
 mod unit;
@@ -19,10 +20,11 @@ use super::operand::{Elements, Operand, blocks};
 use super::pool::{CpuBuffer, Pool};
 use super::shared::SharedSlice;
 use super::team::Team;
+use ahead::Ahead;
 use pack::Side;
 use tile::{Pieces, Place, SIDE, Sums};
-use unit::Tiles;
 pub use unit::available;
+use unit::{TERMS, Tiles};
 pub use weight::TiledWeight;
 
 /// Rows of a block of the left operand and terms of both, arranged: three quarters of a megabyte of the second-level cache with
@@ -36,6 +38,10 @@ const PAST_CACHES: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 /// Elements of a right operand that is arranged as a whole before the product where its panels are used more than once: 96 MiB
 /// with three pieces. A larger one is arranged anew for each block of rows, which tests see at a smaller size.
 const ARRANGED_ONCE: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
+
+/// Shares of the columns for each thread where the left operand is arranged before, and panels that are worth a share.
+const SHARES: usize = 4;
+const SHARE_COLUMNS: usize = 4;
 
 /// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`]. Operands are rounded to bf16, or else exact.
 ///
@@ -70,13 +76,23 @@ pub fn matmul(
     let aligned = out.as_ptr().addr().is_multiple_of(64) && apart.is_multiple_of(16);
     let past_caches = m * n >= PAST_CACHES && aligned;
     let out = SharedSlice::new(out);
-    let mut product =
-        Product { pool, n, k, accumulate, pieces, block, a, b, arranged: None, out, apart, past_caches };
-    let (down, across) = grid(team.threads(), m.div_ceil(SIDE), n.div_ceil(SIDE));
-    let uses = down * m.div_ceil(down).div_ceil(block.0);
-    if uses > 1 && n * k <= ARRANGED_ONCE {
-        product.arranged = Some(product.arrange_right(team));
-    }
+    let mut product = Product {
+        pool,
+        m,
+        n,
+        k,
+        accumulate,
+        pieces,
+        block,
+        a,
+        b,
+        arranged_left: None,
+        arranged_right: None,
+        out,
+        apart,
+        past_caches,
+    };
+    let (down, across) = product.share(team);
     team.run(down * across, |share| {
         let part = |len: usize, index: usize, parts: usize| {
             let units = len.div_ceil(SIDE);
@@ -100,6 +116,7 @@ fn grid(threads: usize, rows: usize, columns: usize) -> (usize, usize) {
 
 struct Product<'a> {
     pool: &'a Arc<Pool>,
+    m: usize,
     n: usize,
     k: usize,
     accumulate: bool,
@@ -107,14 +124,32 @@ struct Product<'a> {
     block: (usize, usize),
     a: Operand<'a>,
     b: Operand<'a>,
-    /// The right operand in panels, block of terms by block, where it is used more than once.
-    arranged: Option<CpuBuffer>,
+    /// An operand in panels, block of terms by block, where more than one share needs the same part.
+    arranged_left: Option<CpuBuffer>,
+    arranged_right: Option<CpuBuffer>,
     out: SharedSlice<'a>,
     apart: usize,
     past_caches: bool,
 }
 
 impl Product<'_> {
+    /// Shares down and across. An operand of which more than one share needs the same part is arranged before; then there are
+    /// more shares than threads, so that a thread that is disturbed computes fewer.
+    fn share(&mut self, team: &Team) -> (usize, usize) {
+        let (rows, columns) = (self.m.div_ceil(SIDE), self.n.div_ceil(SIDE));
+        let (down, across) = grid(team.threads(), rows, columns);
+        let blocks = self.m.div_ceil(self.block.0);
+        if down * self.m.div_ceil(down).div_ceil(self.block.0) > 1 && self.n * self.k <= ARRANGED_ONCE {
+            self.arranged_right = Some(self.arrange_whole(team, Side::Right));
+            return (down.max(blocks), across);
+        }
+        if across > 1 && blocks == 1 {
+            self.arranged_left = Some(self.arrange_whole(team, Side::Left));
+            return (1, (SHARES * team.threads()).min(columns.div_ceil(SHARE_COLUMNS)).max(across));
+        }
+        (down, across)
+    }
+
     /// A part of the result.
     ///
     /// # Safety
@@ -122,7 +157,8 @@ impl Product<'_> {
     unsafe fn compute(&self, rows: Range<usize>, columns: Range<usize>) {
         let (most_rows, most_terms) = self.block;
         let terms = most_terms.min(self.k);
-        let left_len = pack::len(rows.len().min(most_rows), terms, self.pieces_of(Side::Left));
+        let left_rows = if self.arranged_left.is_some() { 0 } else { rows.len().min(most_rows) };
+        let left_len = pack::len(left_rows, terms, self.pieces_of(Side::Left));
         let panel_len = pack::panel_len(terms, self.pieces_of(Side::Right));
         let mut room = self.pool.take(left_len + panel_len);
         let (left, panel) = room.split_at_mut(left_len);
@@ -130,11 +166,18 @@ impl Product<'_> {
         let mut sums = Sums::zeros();
         for rows in blocks(rows, most_rows) {
             for terms in blocks(0..self.k, most_terms) {
-                // SAFETY: by the caller's promise, here and below.
-                unsafe { self.arrange(&self.a, Side::Left, rows.clone(), terms.clone(), left) };
+                let left = match &self.arranged_left {
+                    Some(all) => &all[self.arranged_at(Side::Left, rows.start, terms.start)..],
+                    None => {
+                        // SAFETY: by the caller's promise, here and below.
+                        unsafe { self.arrange(&self.a, Side::Left, rows.clone(), terms.clone(), left) };
+                        &*left
+                    }
+                };
                 for columns in blocks(columns.clone(), SIDE) {
-                    let right = match &self.arranged {
-                        Some(all) => &all[self.arranged_at(columns.start, terms.start)..],
+                    let ahead = self.ahead(&columns, &terms);
+                    let right = match &self.arranged_right {
+                        Some(all) => &all[self.arranged_at(Side::Right, columns.start, terms.start)..],
                         None => {
                             unsafe {
                                 self.arrange(&self.b, Side::Right, columns.clone(), terms.clone(), panel)
@@ -142,7 +185,9 @@ impl Product<'_> {
                             &*panel
                         }
                     };
-                    unsafe { self.column(&tiles, &mut sums, rows.clone(), columns, &terms, left, right) };
+                    unsafe {
+                        self.column(&tiles, &mut sums, rows.clone(), columns, &terms, left, right, ahead)
+                    };
                 }
             }
         }
@@ -153,32 +198,54 @@ impl Product<'_> {
         }
     }
 
-    /// The whole right operand in panels.
-    fn arrange_right(&self, team: &Team) -> CpuBuffer {
-        let pieces = self.pieces_of(Side::Right);
-        let mut all = self.pool.take(pack::len(self.n, self.k, pieces));
+    /// A whole operand in panels.
+    fn arrange_whole(&self, team: &Team, side: Side) -> CpuBuffer {
+        let (operand, lines) = self.operand(side);
+        let pieces = self.pieces_of(side);
+        let mut all = self.pool.take(pack::len(lines, self.k, pieces));
         let shared = SharedSlice::new(&mut all);
         let parts: Vec<_> = blocks(0..self.k, self.block.1)
-            .flat_map(|terms| blocks(0..self.n, SIDE).map(move |columns| (columns, terms.clone())))
+            .flat_map(|terms| blocks(0..lines, SIDE).map(move |lines| (lines, terms.clone())))
             .collect();
         team.run(parts.len(), |part| {
-            let (columns, terms) = parts[part].clone();
+            let (lines, terms) = parts[part].clone();
             let len = pack::panel_len(terms.len(), pieces);
             // SAFETY: a panel belongs to its task alone; the processor has the unit, and the operand holds its shape.
             unsafe {
-                let panel = shared.part(self.arranged_at(columns.start, terms.start), len);
-                self.arrange(&self.b, Side::Right, columns, terms, panel);
+                let panel = shared.part(self.arranged_at(side, lines.start, terms.start), len);
+                self.arrange(operand, side, lines, terms, panel);
             }
         });
         all
     }
 
-    /// Where a panel begins in the arranged right operand.
-    fn arranged_at(&self, column: usize, term: usize) -> usize {
-        let pieces = self.pieces_of(Side::Right);
+    /// Where a panel begins in an arranged operand.
+    fn arranged_at(&self, side: Side, line: usize, term: usize) -> usize {
+        let pieces = self.pieces_of(side);
         // Blocks of terms before this one are full, so that each has whole steps.
         let terms = self.block.1.min(self.k - term);
-        pack::len(self.n, term, pieces) + column / SIDE * pack::panel_len(terms, pieces)
+        pack::len(self.operand(side).1, term, pieces) + line / SIDE * pack::panel_len(terms, pieces)
+    }
+
+    /// An operand and its lines.
+    fn operand(&self, side: Side) -> (&Operand<'_>, usize) {
+        match side {
+            Side::Left => (&self.a, self.m),
+            Side::Right => (&self.b, self.n),
+        }
+    }
+
+    /// What the panel after that of these columns is read from.
+    fn ahead(&self, columns: &Range<usize>, terms: &Range<usize>) -> Ahead {
+        let next = columns.end..(columns.end + SIDE).min(self.n);
+        match &self.arranged_right {
+            _ if next.is_empty() => Ahead::nothing(),
+            Some(all) => Ahead::panel(
+                &raw const all[self.arranged_at(Side::Right, next.start, terms.start)],
+                pack::panel_len(TERMS, self.pieces_of(Side::Right)),
+            ),
+            None => Ahead::source(&self.b, &next, terms),
+        }
     }
 
     /// The blocks of one panel of columns.
@@ -195,19 +262,23 @@ impl Product<'_> {
         terms: &Range<usize>,
         left: &[f32],
         right: &[f32],
+        ahead: Ahead,
     ) {
         let panel = pack::panel_len(terms.len(), self.pieces_of(Side::Left));
-        for (row, left) in rows.clone().step_by(SIDE).zip(left.chunks_exact(panel)) {
+        let count = rows.len().div_ceil(SIDE);
+        for (index, left) in left.chunks_exact(panel).take(count).enumerate() {
+            let row = rows.start + index * SIDE;
             // SAFETY: the panels hold the terms; the element is inside of the result, and the place ends with the part, by the
             // caller's promise.
             unsafe {
                 tile::multiply(
                     tiles,
                     self.pieces,
-                    terms.len().div_ceil(unit::TERMS),
+                    terms.len().div_ceil(TERMS),
                     SIDE.min(rows.end - row),
                     left.as_ptr(),
                     right.as_ptr(),
+                    ahead.share(index, count),
                     sums,
                 );
                 sums.store(&Place {

@@ -3,6 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::unit::{LINES, TILE, Tiles};
 
 /// Rows and columns of a block of sums: two tiles by two.
@@ -90,39 +91,59 @@ macro_rules! right {
         concat!(upper_right!($at), "tdpbf16ps tmm2, tmm5, tmm6\n", "tdpbf16ps tmm3, tmm5, tmm7\n")
     };
 }
+/// The steps of a block; after each product of pieces a part of what is asked for ahead.
 macro_rules! steps {
-    ($a:ident, $b:ident, $steps:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
+    ($a:ident, $b:ident, $steps:ident, $ahead:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
         asm!(
             "2:",
+            "mov {next}, {start}",
             "tileloadd tmm6, [{b} + {row}]",
             "tileloadd tmm7, [{b} + {row} + 1024]",
-            $($products,)+
+            $(
+                $products,
+                "mov {count}, {pairs}",
+                "3:",
+                "prefetcht1 [{next}]",
+                "prefetcht1 [{next} + 64]",
+                "add {next}, {apart}",
+                "dec {count}",
+                "jnz 3b",
+            )+
             concat!("add {a}, ", $a_step),
             concat!("add {b}, ", $b_step),
+            "add {start}, {step}",
             "dec {steps}",
             "jnz 2b",
             a = inout(reg) $a => _,
             b = inout(reg) $b => _,
             steps = inout(reg) $steps => _,
+            start = inout(reg) $ahead.start => _,
+            pairs = in(reg) $ahead.pairs.div_ceil([$($products),+].len()),
+            apart = in(reg) $ahead.apart,
+            step = in(reg) $ahead.step,
             row = in(reg) 64usize,
+            next = out(reg) _,
+            count = out(reg) _,
             options(nostack, readonly),
         )
     };
 }
+
 /// The products of a step for each number of pieces, from macros for a new piece of the left and of the right operand.
 macro_rules! products {
-    ($pieces:ident, $a:ident, $b:ident, $steps:ident, $left:ident, $right:ident) => {
+    ($pieces:ident, $a:ident, $b:ident, $steps:ident, $ahead:ident, $left:ident, $right:ident) => {
         match $pieces {
             Pieces::Rounded => {
-                steps!($a, $b, $steps, "2048", "2048", $left!("0"))
+                steps!($a, $b, $steps, $ahead, "2048", "2048", $left!("0"))
             }
             Pieces::LeftExact => {
-                steps!($a, $b, $steps, "6144", "2048", $left!("4096"), $left!("2048"), $left!("0"))
+                steps!($a, $b, $steps, $ahead, "6144", "2048", $left!("4096"), $left!("2048"), $left!("0"))
             }
             Pieces::Exact => steps!(
                 $a,
                 $b,
                 $steps,
+                $ahead,
                 "6144",
                 "6144",
                 $left!("4096"),
@@ -146,6 +167,7 @@ macro_rules! products {
 ///
 /// # Safety
 /// The panels hold `steps` steps of the pieces, at least one.
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn multiply(
     _: &Tiles,
     pieces: Pieces,
@@ -153,18 +175,19 @@ pub unsafe fn multiply(
     rows: usize,
     a: *const f32,
     b: *const f32,
+    ahead: Ahead,
     sums: &mut Sums,
 ) {
-    debug_assert!(steps > 0);
+    debug_assert!(steps > 0 && ahead.pairs > 0);
     // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
-    // loaded by the caller's promise, and `sums` is as large as four tiles.
+    // loaded by the caller's promise, a prefetch may be given any address, and `sums` is as large as four tiles.
     unsafe {
         asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem));
         if rows <= LINES {
-            products!(pieces, a, b, steps, upper_left, upper_right);
+            products!(pieces, a, b, steps, ahead, upper_left, upper_right);
         } else {
             asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-            products!(pieces, a, b, steps, left, right);
+            products!(pieces, a, b, steps, ahead, left, right);
             asm!(
                 "tilestored [{lower} + {row}], tmm2",
                 "tilestored [{lower} + {row} + 64], tmm3",

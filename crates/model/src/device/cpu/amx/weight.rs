@@ -8,6 +8,7 @@ use super::super::operand::{Elements, Operand, blocks};
 use super::super::pool::{CpuBuffer, Pool};
 use super::super::shared::SharedSlice;
 use super::super::team::Team;
+use super::ahead::Ahead;
 use super::pack::{self, Side};
 use super::tile::{self, Pieces, Place, SIDE, Sums};
 use super::unit::{TERMS, Tiles};
@@ -150,7 +151,7 @@ impl Part<'_> {
                     let (steps, rows) = (terms.len().div_ceil(TERMS), SIDE.min(self.rows.end - row));
                     // SAFETY: both panels hold the steps; the place is inside of `out` by the caller's promise.
                     unsafe {
-                        tile::multiply(&tiles, pieces, steps, rows, left, right, &mut sums);
+                        tile::multiply(&tiles, pieces, steps, rows, left, right, Ahead::nothing(), &mut sums);
                         sums.store(&Place {
                             start: self.out.as_mut_ptr().add(row * self.apart + columns.start),
                             apart: self.apart,
