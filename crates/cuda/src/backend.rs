@@ -105,6 +105,33 @@ pub struct Rows {
     pub to_stride: u64,
 }
 
+/// What a machine is asked to do with its memory, without the host's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// [`Backend::launch`].
+    Launch {
+        /// Its name.
+        kernel: &'static str,
+        /// Its threads.
+        shape: Launch,
+        /// Its arguments.
+        args: Box<[Arg]>,
+    },
+    /// [`Backend::product`].
+    Product(Product),
+    /// [`Backend::copy`].
+    Copy(Rows),
+    /// [`Backend::fill`].
+    Fill {
+        /// Where.
+        address: u64,
+        /// With what.
+        value: u8,
+        /// How much.
+        bytes: u64,
+    },
+}
+
 /// Why a machine did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -188,4 +215,42 @@ pub trait Backend: Send + Sync {
     /// # Safety
     /// All three matrices lie in one allocation each; `out` overlaps neither operand.
     unsafe fn product(&self, product: Product) -> Result<(), Trouble>;
+
+    /// One of the four above.
+    ///
+    /// # Safety
+    /// That of its own function.
+    unsafe fn command(&self, command: &Command) -> Result<(), Trouble> {
+        // SAFETY: the caller's.
+        unsafe {
+            match command {
+                Command::Launch { kernel, shape, args } => self.launch(kernel, *shape, args),
+                Command::Product(product) => self.product(*product),
+                Command::Copy(rows) => self.copy(*rows),
+                Command::Fill { address, value, bytes } => self.fill(*address, *value, *bytes),
+            }
+        }
+    }
+
+    /// Makes a graph of commands, without running them; `None` where the machine makes none.
+    ///
+    /// # Safety
+    /// That of each command, whenever the graph is replayed.
+    unsafe fn capture(&self, _: &[Command]) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
+
+    /// Runs the commands of a graph.
+    ///
+    /// # Safety
+    /// `graph` came from [`Backend::capture`], and the commands may be run now.
+    unsafe fn replay(&self, _graph: u64) -> Result<(), Trouble> {
+        Err(Trouble::Other("graphs are not for this machine".into()))
+    }
+
+    /// Gives a graph back.
+    ///
+    /// # Safety
+    /// `graph` came from [`Backend::capture`] and is used no more.
+    unsafe fn forget(&self, _graph: u64) {}
 }

@@ -6,7 +6,7 @@ use crate::Precision;
 use crate::backend::{Arg, Backend, Launch, Trouble};
 use crate::launch::Done;
 use crate::memory::{CudaBuffer, Machine, Memory};
-use crate::uploads::{self, Plain, Uploads};
+use crate::uploads::{Plain, Uploads};
 
 /// A card, or what stands for one in tests.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Cuda {
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.machine.backend
+        &self.machine.backend
     }
 
     /// Memory for one operation.
@@ -51,8 +51,15 @@ impl Cuda {
     }
 
     /// Bytes on the card that no other operation asks for.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<Memory, Trouble> {
-        uploads::upload(&self.machine, bytes)
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<Arc<Memory>, Trouble> {
+        self.uploads.bytes(&self.machine, bytes)
+    }
+
+    /// From here to the next read is a step that is asked for again and again; see [`crate::steps`].
+    pub(crate) fn begin_step(&self) -> Done {
+        self.machine.backend.begin()?;
+        self.uploads.begin_step();
+        Ok(())
     }
 
     /// How much of a 16-bit matrix is widened at once: all that is asked, or little where memory is not worth keeping, so

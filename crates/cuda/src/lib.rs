@@ -21,6 +21,7 @@ mod products;
 mod rows;
 mod sampling;
 mod seam;
+mod steps;
 mod uploads;
 mod vocabulary;
 

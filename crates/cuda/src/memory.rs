@@ -9,10 +9,11 @@ use gft_model::device::{Buffer, DeviceError, HalfFormat, HalfView, View, ViewMut
 use crate::Precision;
 use crate::backend::{Backend, Trouble};
 use crate::pool::{Block, Pool, class};
+use crate::steps::Steps;
 
 /// What all handles of one device share.
 pub(crate) struct Machine {
-    pub backend: Box<dyn Backend>,
+    pub backend: Steps,
     pub precision: Precision,
     pool: Mutex<Pool>,
     held: Mutex<u64>,
@@ -36,7 +37,7 @@ impl Machine {
         // Half of the card may wait to be used again; when memory runs out all of it is given back before that is said.
         let most_idle = backend.memory().map_or(0, |(_, total)| total / 2);
         Machine {
-            backend,
+            backend: Steps::new(backend),
             precision,
             pool: Mutex::new(Pool::new(most_idle)),
             held: Mutex::new(0),
@@ -130,6 +131,11 @@ impl Memory {
     /// What stands for memory once a device has failed.
     pub fn nowhere(machine: &Arc<Machine>) -> Self {
         Memory { machine: Arc::clone(machine), block: None }
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> u64 {
+        self.block.map_or(0, |block| block.bytes)
     }
 
     /// Where it begins.

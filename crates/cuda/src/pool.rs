@@ -4,7 +4,7 @@
 //! and used again. Sizes are rounded up to classes, eight to a doubling: a piece is at most an eighth larger than asked, and
 //! buffers of slightly different batches find each other's pieces. What is idle is bounded; the largest pieces go first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The smallest piece: what the driver aligns to.
 const SMALLEST: u64 = 512;
@@ -23,7 +23,9 @@ pub struct Block {
 /// The idle pieces.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: BTreeMap<u64, Vec<u64>>,
+    /// Addresses by size. Of one size the lowest is taken, so that what a step is given depends on what is idle when it begins
+    /// and not on the order in which that became idle: the next step is given the same.
+    idle: BTreeMap<u64, BTreeSet<u64>>,
     idle_bytes: u64,
     most_idle: u64,
 }
@@ -44,7 +46,7 @@ impl Pool {
     /// An idle piece of this class, or of one at most a quarter larger.
     pub fn take(&mut self, class: u64) -> Option<Block> {
         let (&bytes, addresses) = self.idle.range_mut(class..=class + class / 4).next()?;
-        let address = addresses.pop()?;
+        let address = addresses.pop_first()?;
         if addresses.is_empty() {
             self.idle.remove(&bytes);
         }
@@ -54,7 +56,7 @@ impl Pool {
 
     /// Keeps a piece; returns those that are now too many, to be given back.
     pub fn put(&mut self, block: Block) -> Vec<Block> {
-        self.idle.entry(block.bytes).or_default().push(block.address);
+        self.idle.entry(block.bytes).or_default().insert(block.address);
         self.idle_bytes += block.bytes;
         let mut surplus = Vec::new();
         while self.idle_bytes > self.most_idle

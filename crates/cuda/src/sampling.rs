@@ -1,5 +1,7 @@
 //! Tokens drawn from logits on the card: a token and two numbers of each row come back.
 
+use std::sync::Arc;
+
 use gft_model::device::{Draw, DrawRow, Sampling};
 
 use crate::backend::Arg::{F32, Ptr, U32, U64};
@@ -23,8 +25,8 @@ pub(crate) const NONE: Draw = Draw { token: 0, logprob: f32::NAN, sampling_logpr
 
 /// The tokens that the penalty is for, on the card, and room for their logits.
 struct Seen {
-    offsets: Memory,
-    tokens: Memory,
+    offsets: Arc<Memory>,
+    tokens: Arc<Memory>,
     before: Memory,
 }
 

@@ -353,6 +353,10 @@ impl Device for Cuda {
         run!(self, "chunk_backward", done());
     }
 
+    fn begin_step(&self) {
+        run!(self, "begin_step", self.begin_step());
+    }
+
     fn draw(&self, sampling: &Sampling, rows: &[DrawRow<'_>], logits: Mut<'_>) -> Vec<Draw> {
         let draws = self.machine().run("draw", || sampling::draw(self, sampling, rows, logits));
         draws.unwrap_or_else(|| vec![sampling::NONE; rows.len()])

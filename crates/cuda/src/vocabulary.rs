@@ -1,5 +1,7 @@
 //! Statistics of a chunk of logits, and the gradient of the loss with respect to it.
 
+use std::sync::Arc;
+
 use gft_model::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
 
 use crate::backend::Arg::{F32, Ptr, U32};
@@ -23,8 +25,8 @@ fn kl(direction: Option<KlDirection>) -> Arg {
 
 /// A chunk's targets on the card.
 struct Targets {
-    offsets: Memory,
-    tokens: Memory,
+    offsets: Arc<Memory>,
+    tokens: Arc<Memory>,
     vocab: usize,
 }
 

@@ -3,6 +3,7 @@
 mod blaslt;
 mod card;
 pub mod compile;
+mod graph;
 mod libraries;
 pub mod sources;
 
@@ -13,7 +14,7 @@ use cudarc::driver::result::{self as cu, DriverError};
 use cudarc::driver::sys;
 
 use crate::Precision;
-use crate::backend::{Arg, Backend, Launch, Product, Rows, Trouble};
+use crate::backend::{Arg, Backend, Command, Launch, Product, Rows, Trouble};
 use crate::device::Cuda;
 use blaslt::Products;
 pub(crate) use blaslt::WORKSPACE;
@@ -349,6 +350,21 @@ impl Backend for Driver {
         self.here()?;
         // SAFETY: the caller's; the context is current.
         unsafe { self.products.run(&product) }
+    }
+
+    unsafe fn capture(&self, commands: &[Command]) -> Result<Option<u64>, Trouble> {
+        // SAFETY: the caller's.
+        unsafe { self.captured(commands) }
+    }
+
+    unsafe fn replay(&self, graph: u64) -> Result<(), Trouble> {
+        // SAFETY: the caller's.
+        unsafe { self.launched(graph) }
+    }
+
+    unsafe fn forget(&self, graph: u64) {
+        // SAFETY: the caller's.
+        unsafe { self.forgotten(graph) }
     }
 }
 

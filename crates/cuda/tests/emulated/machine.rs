@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use gft_cuda::backend::{Arg, Backend, Launch, Number, Product, Rows, Trouble};
+use gft_cuda::backend::{Arg, Backend, Command as Asked, Launch, Number, Product, Rows, Trouble};
 use gft_cuda::{Cuda, Precision};
 use libloading::Library;
 
@@ -51,12 +51,28 @@ struct State {
     /// Which launch fails, counted from 1; 0 for none.
     fails: AtomicU32,
     launches: AtomicU32,
+    /// Makes graphs.
+    graphs: bool,
+    captured: Mutex<BTreeMap<u64, Vec<Asked>>>,
+    captures: AtomicU32,
+    replays: AtomicU32,
 }
 
 impl Emulated {
     /// With so many bytes of memory, and idle memory kept.
     pub fn with_memory(memory: u64) -> Self {
         Emulated(Arc::new(State { memory, pools: true, ..State::default() }))
+    }
+
+    /// The same, and steps that are asked for again become graphs: their commands, as they were asked for.
+    pub fn with_graphs(memory: u64) -> Self {
+        Emulated(Arc::new(State { memory, pools: true, graphs: true, ..State::default() }))
+    }
+
+    /// Graphs that were made, that were replayed, and that there are.
+    pub fn graphs(&self) -> (u32, u32, usize) {
+        let counts = [&self.0.captures, &self.0.replays].map(|count| count.load(Ordering::SeqCst));
+        (counts[0], counts[1], self.0.captured.lock().unwrap().len())
     }
 
     /// The device on this machine.
@@ -253,6 +269,26 @@ impl Backend for Emulated {
             }
         }
         Ok(())
+    }
+
+    unsafe fn capture(&self, commands: &[Asked]) -> Result<Option<u64>, Trouble> {
+        if !self.0.graphs {
+            return Ok(None);
+        }
+        let graph = u64::from(self.0.captures.fetch_add(1, Ordering::SeqCst));
+        self.0.captured.lock().unwrap().insert(graph, commands.to_vec());
+        Ok(Some(graph))
+    }
+
+    unsafe fn replay(&self, graph: u64) -> Result<(), Trouble> {
+        self.0.replays.fetch_add(1, Ordering::SeqCst);
+        let commands = self.0.captured.lock().unwrap()[&graph].clone();
+        // SAFETY: the caller's.
+        commands.iter().try_for_each(|command| unsafe { self.command(command) })
+    }
+
+    unsafe fn forget(&self, graph: u64) {
+        assert!(self.0.captured.lock().unwrap().remove(&graph).is_some(), "graph {graph} forgotten twice");
     }
 }
 

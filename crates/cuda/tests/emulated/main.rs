@@ -12,4 +12,5 @@ mod models;
 mod operations;
 mod policies;
 mod sampling;
+mod steps;
 mod weights;

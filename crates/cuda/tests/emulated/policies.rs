@@ -156,7 +156,7 @@ fn dropout_in_adapters_drops_what_the_cpu_drops() {
 }
 
 /// The same weights on another device.
-fn twin(policy: &Policy<Cpu>, device: Cuda) -> Policy<Cuda> {
+pub fn twin(policy: &Policy<Cpu>, device: Cuda) -> Policy<Cuda> {
     let values = policy.read_params(0..policy.params().len());
     let mut params = device.zeros(values.len());
     device.write(&values, params.all_mut());

@@ -286,6 +286,9 @@ pub trait Device: Send + Sync {
         dout: View<'_, Self::Buf>,
         dqkv: ViewMut<'_, Self::Buf>,
     );
+    /// From here to the next result that is read, a step of generation: the same operations are asked for again and again, with
+    /// other numbers. A device may prepare them as a whole.
+    fn begin_step(&self) {}
     /// A cache without pages.
     fn cache(&self, layers: usize, heads: Heads) -> Self::Cache;
     /// Makes room for pages `0..pages`; what others hold stays.

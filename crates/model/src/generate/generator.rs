@@ -74,6 +74,7 @@ impl<'a, D: Device> Generator<'a, D> {
     ) -> D::Buf {
         let (policy, device, hidden) = (self.policy, &self.policy.device, self.policy.arch.hidden);
         let rows = tokens.len();
+        device.begin_step();
         let positions: Vec<u32> = chains.iter().map(|chain| chain.len() as u32 - 1).collect();
         let (cos, sin) = policy.rotations(&positions);
         let mut x = device.alloc(rows * hidden);
