@@ -10,6 +10,7 @@ columns stay empty. Memory is the card's, as nvidia-smi counts it while a comman
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import tempfile
@@ -26,8 +27,11 @@ PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 
 F32, BF16 = 2e-5, 0.1
 
 
-def command(args, *words):
-    done = subprocess.run([args.gft, *words], capture_output=True, text=True)
+WITHOUT_GRAPHS = os.environ | {"GFT_CUDA_GRAPHS": "0"}
+
+
+def command(args, *words, env=None):
+    done = subprocess.run([args.gft, *words], capture_output=True, text=True, env=env)
     if done.returncode != 0:
         raise SystemExit(f"gft {shlex.join(words)}: code {done.returncode}\n{done.stderr}")
     return done.stdout
@@ -55,14 +59,14 @@ def logprobs(args, case, *device):
     return [value for row in rows_of(out) for value in row["logprobs"] if value is not None]
 
 
-def completions(args, case, batch, *device):
+def completions(args, case, batch, *device, env=None):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         for row in range(8):
             file.write(json.dumps({"input_ids": [1 + (5 * i + row) % 60 for i in range(1 + 9 * row)]}) + "\n")
         file.flush()
         return command(
             args, "generate", "--quiet", "--model", str(GOLDEN / case / "model"), file.name, "--batch", str(batch),
-            "--max-new-tokens", "40", "--temperature", "0.9", "-n", "2", *device,
+            "--max-new-tokens", "40", "--temperature", "0.9", "-n", "2", *device, env=env,
         )  # fmt: skip
 
 
@@ -88,6 +92,8 @@ def checks(args):
             device = ("--device", "cuda", "--precision", precision)
             same = completions(args, case, 16, *device) == completions(args, case, 1, *device)
             yield f"completions of {case} in {precision} alone and among 16", same, "bit for bit" if same else "differ"
+            same = completions(args, case, 16, *device) == completions(args, case, 16, *device, env=WITHOUT_GRAPHS)
+            yield f"completions of {case} in {precision} without graphs", same, "bit for bit" if same else "differ"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         command(args, "init", "demo", str(folder / "demo"))
@@ -115,10 +121,10 @@ class Watching:
         self.bytes = (self.most - self.before) * 2**20
 
 
-def measured(words):
+def measured(words, env=None):
     """The JSON lines of a command, each with the card's memory."""
     with Watching() as watching:
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, text=True, env=env)
     if done.returncode != 0:
         return [], f"{shlex.join(map(str, words))}: code {done.returncode}\n{done.stderr[-2000:]}"
     return [row | {"card_bytes": watching.bytes} for row in rows_of(done.stdout)], None
@@ -160,9 +166,10 @@ def figures(args):
     elif error:
         say("group", None, error)
     # Decoding.
-    rows, error = measured(
-        [*bench, "decode", "--decode-batch", "256", "--decode-prompt", "64", "--new-tokens", "256"]
-    )
+    decode = [*bench, "decode", "--decode-batch", "256", "--decode-prompt", "64", "--new-tokens", "256"]
+    rows, error = measured(decode, env=WITHOUT_GRAPHS)
+    say("decode 256x(64+256), gft bf16, no graphs", rows[-1] if rows else None, error)
+    rows, error = measured(decode)
     ours = rows[-1] if rows else None
     say("decode 256x(64+256), gft bf16", ours, error)
     if theirs:

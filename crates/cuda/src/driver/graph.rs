@@ -7,16 +7,21 @@ use super::{Driver, said};
 use crate::backend::{Backend, Command, Trouble};
 
 impl Driver {
-    /// A graph of commands; `None` where the driver captures one of them not.
+    /// A graph of commands; `None` where the driver makes none of them.
     ///
     /// # Safety
     /// That of each command, whenever the graph is launched.
     pub(super) unsafe fn captured(&self, commands: &[Command]) -> Result<Option<u64>, Trouble> {
+        if !self.graphs {
+            return Ok(None);
+        }
         self.here()?;
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as this. Until the capture ends, work is collected and not run.
         unsafe {
-            cu::stream::begin_capture(self.stream, mode).map_err(said("cuStreamBeginCapture"))?;
+            if cu::stream::begin_capture(self.stream, mode).is_err() {
+                return Ok(None);
+            }
             let asked = commands.iter().try_for_each(|command| self.command(command));
             // A capture that has failed ends here as well, without a graph.
             let Ok(graph) = cu::stream::end_capture(self.stream) else { return Ok(None) };

@@ -85,6 +85,8 @@ pub struct Driver {
     products: Products,
     workspace: u64,
     compiler: Compiler,
+    /// Whether steps may become graphs: unless the environment says `GFT_CUDA_GRAPHS=0`, to measure and to compare.
+    graphs: bool,
     kernels: Mutex<Kernels>,
     /// The last, because fields are dropped in their order.
     context: Context,
@@ -196,6 +198,7 @@ impl Driver {
             products,
             workspace,
             compiler,
+            graphs: std::env::var_os("GFT_CUDA_GRAPHS").is_none_or(|value| value != "0"),
             kernels: Mutex::default(),
             context,
         })
