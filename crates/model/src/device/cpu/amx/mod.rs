@@ -39,6 +39,10 @@ const PAST_CACHES: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 /// with three pieces. A larger one is arranged anew for each block of rows, which tests see at a smaller size.
 const ARRANGED_ONCE: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
 
+/// Elements of a left operand that is arranged before the product for all shares: 24 MiB with three pieces, which tests see at a
+/// smaller size.
+const ARRANGED_LEFT: usize = if cfg!(test) { 1 << 18 } else { 1 << 22 };
+
 /// Shares of the columns for each thread where the left operand is arranged before, and panels that are worth a share.
 const SHARES: usize = 4;
 const SHARE_COLUMNS: usize = 4;
@@ -143,7 +147,7 @@ impl Product<'_> {
             self.arranged_right = Some(self.arrange_whole(team, Side::Right));
             return (down.max(blocks), across);
         }
-        if across > 1 && blocks == 1 {
+        if across > 1 && blocks == 1 && self.m * self.k <= ARRANGED_LEFT {
             self.arranged_left = Some(self.arrange_whole(team, Side::Left));
             return (1, (SHARES * team.threads()).min(columns.div_ceil(SHARE_COLUMNS)).max(across));
         }
