@@ -4,6 +4,7 @@
 mod attention;
 mod compare;
 mod failures;
+mod faults;
 #[path = "../../../model/tests/golden/mod.rs"]
 mod golden;
 mod machine;
