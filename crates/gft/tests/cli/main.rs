@@ -4,6 +4,7 @@
 
 mod chat;
 mod device;
+mod driver;
 mod generate;
 mod init_model;
 mod logprobs;
