@@ -9,4 +9,5 @@ mod generate;
 mod init_model;
 mod logprobs;
 mod mistakes;
+mod plan;
 mod process;
