@@ -57,6 +57,10 @@ namespace sampling {
 namespace optimizer {
 #include "optimizer.cu"
 }
+// Not the card's: they fail on purpose.
+namespace faults {
+#include "faults.cu"
+}
 
 namespace gft {
 
@@ -127,6 +131,8 @@ const std::map<std::string, Entry> &kernels() {
         NAMED(optimizer, sum_squares),
         NAMED(optimizer, sum_squares_finish),
         NAMED(optimizer, adamw),
+        NAMED(faults, fault_meeting),
+        NAMED(faults, fault_shared),
     };
     return all;
 }

@@ -116,9 +116,11 @@ impl DeviceArgs {
             Choice::Auto => gft_cuda::open(0, precision),
             Choice::Cuda(index) => {
                 let opened = gft_cuda::open(index, precision);
-                return opened
-                    .map(Some)
-                    .map_err(|why| Failure::usage(format!("--device cuda:{index}: {why}")));
+                return opened.map(Some).map_err(|why| {
+                    Failure::usage(format!(
+                        "--device cuda:{index}: {why}; or compute without a card: --device cpu"
+                    ))
+                });
             }
         };
         match opened {

@@ -2,15 +2,15 @@
 
 mod pieces;
 mod quantities;
+mod relations;
 mod sets;
 mod text;
 
-use crate::exact;
 use crate::expr::{Arena, Node, Parser};
 use crate::lex::{self, Rel, Tok};
 use crate::literal::{Literal, Value as LiteralValue};
 use crate::units::Unit;
-use crate::value::{EQUALS, Ex, Seq, Value};
+use crate::value::{Ex, Seq, Value};
 use crate::work::{Bounded, Stop, Work};
 
 /// Nesting of values.
@@ -253,145 +253,6 @@ impl Reader<'_> {
             from = cut + 1;
         }
         Ok(items)
-    }
-
-    /// Equations, inequalities, assignments.
-    fn relation(&mut self, lo: usize, hi: usize) -> Bounded<Option<Value>> {
-        let cuts = self.positions(lo, hi, |t| matches!(t, Tok::Rel(_)));
-        let Some(&last) = cuts.last() else { return Ok(None) };
-        let mut ops = Vec::with_capacity(cuts.len());
-        for c in &cuts {
-            if let Some(Tok::Rel(r)) = self.tok(*c) {
-                ops.push(r);
-            }
-        }
-        if last + 1 >= hi {
-            return Err(Stop::Inapplicable);
-        }
-        let equations = ops.iter().all(|o| matches!(o, Rel::Eq | Rel::Approx | Rel::Equiv));
-        // "exact, approximately decimal": the exact part is the answer.
-        if let Some(k) = ops.iter().rposition(|o| *o == Rel::Approx)
-            && equations
-            && cuts[k] > lo
-        {
-            let before = self.value(lo, cuts[k])?;
-            let named = match &before {
-                Value::Expr(e) => self.is_label(*e)?,
-                Value::Text(_) | Value::Unread(_) | Value::Nothing => true,
-                _ => false,
-            };
-            if !named {
-                return Ok(Some(before));
-            }
-        }
-        if equations {
-            let first = cuts[0];
-            let left = if first > lo { self.expr(lo, first).ok() } else { None };
-            // A value with its name on the right: 5 = x.
-            if let (Some(value), 1) = (left, ops.len())
-                && !self.has_variable(value)?
-                && let Ok(name) = self.expr(last + 1, hi)
-                && self.has_variable(name)?
-                && self.is_label(name)?
-            {
-                return Ok(Some(Value::Assign(name, Box::new(Value::Expr(value)))));
-            }
-            let label = match left {
-                None => true,
-                Some(l) => {
-                    self.is_label(l)?
-                        || (ops.len() > 1 && !self.has_variable(l)?)
-                        || (!self.has_variable(l)?)
-                }
-            };
-            if label {
-                self.consistent(lo, &cuts, hi)?;
-                let value = self.value(last + 1, hi)?;
-                if matches!(value, Value::Unread(_) | Value::Nothing) {
-                    return Err(Stop::Inapplicable);
-                }
-                return Ok(Some(match left {
-                    Some(name) => Value::Assign(name, Box::new(value)),
-                    None => {
-                        let name = format!("{EQUALS}{}", self.normal_text(lo, first));
-                        Value::Labelled(name, Box::new(value))
-                    }
-                }));
-            }
-        }
-        let mut sides = Vec::with_capacity(cuts.len() + 1);
-        let mut from = lo;
-        for cut in cuts.iter().copied().chain([hi]) {
-            sides.push(match self.expr(from, cut) {
-                Ok(e) => e,
-                // A unit behind a side of an inequality.
-                Err(Stop::Inapplicable) => match self.quantity(from, cut)? {
-                    Value::Quantity(e, _) | Value::Expr(e) => e,
-                    _ => return Err(Stop::Inapplicable),
-                },
-                Err(stop) => return Err(stop),
-            });
-            from = cut + 1;
-        }
-        Ok(Some(Value::Relation(ops, sides)))
-    }
-
-    /// Equations are read by their end only if their rational parts agree.
-    fn consistent(&mut self, lo: usize, cuts: &[usize], hi: usize) -> Bounded<()> {
-        let mut known = None;
-        let mut from = lo;
-        for cut in cuts.iter().copied().chain([hi]) {
-            if cut > from
-                && let Ok(part) = self.expr(from, cut)
-                && let Ok(Some(value)) = exact::rational(self.p.arena, part.node, self.p.work)
-                && known.replace(value.clone()).is_some_and(|k| k != value)
-            {
-                return Err(Stop::Inapplicable);
-            }
-            from = cut + 1;
-        }
-        Ok(())
-    }
-
-    fn has_variable(&mut self, e: Ex) -> Bounded<bool> {
-        let (arena, work) = (&*self.p.arena, &mut *self.p.work);
-        arena.any(e.node, work, &|n| matches!(n, Node::Var(_)))
-    }
-
-    /// Whether the left side only names the value on the right.
-    fn is_label(&mut self, e: Ex) -> Bounded<bool> {
-        fn name(arena: &Arena, id: u32, depth: u32) -> bool {
-            if depth > 4 {
-                return false;
-            }
-            match arena.get(id) {
-                Node::Var(_) => true,
-                Node::Mul(a, b) => {
-                    let argument =
-                        matches!(arena.get(b), Node::Num(_) | Node::Neg(_) | Node::E | Node::I | Node::Pi);
-                    name(arena, a, depth + 1) && (argument || name(arena, b, depth + 1))
-                }
-                Node::Func(_, a) => name(arena, a, depth + 1),
-                Node::Div(a, b) => name(arena, a, depth + 1) && name(arena, b, depth + 1),
-                Node::Add(a, b) => {
-                    let apart = |id: u32| matches!(arena.get(id), Node::Var(s) if !(120..=122).contains(&s));
-                    (apart(a) || matches!(arena.get(a), Node::Add(..)) && name(arena, a, depth + 1))
-                        && apart(b)
-                }
-                Node::I | Node::E => depth > 0,
-                // The inverse function f^{-1}, the inverse matrix A^{-1}.
-                Node::Pow(a, b) => {
-                    let inverse_of = |id: u32| match arena.get(id) {
-                        Node::Var(s) => (65..=90).contains(&s),
-                        _ => false,
-                    };
-                    (depth > 0 || inverse_of(a)) && name(arena, a, depth + 1) && arena.is_minus_one(b)
-                }
-                _ => false,
-            }
-        }
-        self.p.work.charge(8)?;
-        Ok(name(self.p.arena, e.node, 0))
     }
 
     /// The integer of a number token.

@@ -31,10 +31,15 @@ const SHARED: u32 = 48 << 10;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The machine has no NVIDIA driver.
-    #[error("this machine has no NVIDIA driver (libcuda.so.1)")]
+    #[error(
+        "this machine has no NVIDIA driver: the system's loader finds no libcuda.so.1, neither in its folders nor in \
+         LD_LIBRARY_PATH; install the driver; a container has the host's if it is started with it (docker run --gpus all)"
+    )]
     NoDriver,
     /// A driver without cards.
-    #[error("the NVIDIA driver finds no card")]
+    #[error(
+        "the NVIDIA driver finds no card; see what nvidia-smi lists, and what CUDA_VISIBLE_DEVICES leaves of it"
+    )]
     NoCard,
     /// A card that is not there.
     #[error("there is no cuda:{wanted}; the driver finds {count} card(s), from cuda:0")]

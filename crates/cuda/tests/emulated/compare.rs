@@ -9,6 +9,13 @@ use crate::models::Random;
 /// Elements before and after what an operation is given: views begin at no alignment but their elements'.
 const BESIDE: usize = 3;
 
+/// Additions, multiplications and copies of single numbers: no rounding differs.
+pub const EXACT: f32 = 0.0;
+/// A product of a few numbers, or a function of `exp` and a division: each rounds once or twice.
+pub const FEW: f32 = 4.0;
+/// Sums of up to 1000 terms in another order: their rounding grows as the root of their number, a quarter of a unit each.
+pub const SUMS: f32 = 16.0;
+
 /// The emulated device in f32.
 pub fn cuda() -> Cuda {
     Emulated::default().device(Precision::F32)

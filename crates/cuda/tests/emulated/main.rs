@@ -1,8 +1,10 @@
 //! The device on a card that is not there, held against the CPU: each operation, whole policies, failures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // the lints except #[test] functions only
 
+mod attention;
 mod compare;
 mod failures;
+mod faults;
 #[path = "../../../model/tests/golden/mod.rs"]
 mod golden;
 mod machine;
@@ -11,6 +13,7 @@ mod memory;
 mod models;
 mod operations;
 mod policies;
+mod products;
 mod sampling;
 mod steps;
 mod weights;

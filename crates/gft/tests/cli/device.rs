@@ -2,22 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Run, command, fixture, gft};
+use crate::driver::{Driver, beside, has_driver};
+use crate::process::{Run, fixture, gft, golden, with_model};
 
 const ROW: &str = "{\"input_ids\": [1, 2, 3, 4]}\n";
 
 fn logprobs(flags: &[&str]) -> Run {
     let dir = tempfile::tempdir().unwrap();
     gft(dir.path(), &[&["logprobs", "--model", &fixture("qwen3")], flags].concat(), ROW)
-}
-
-/// Whether this machine has NVIDIA's driver; then the tests of its absence say nothing.
-fn has_driver() -> bool {
-    gft_cuda::driver::has_driver()
 }
 
 #[test]
@@ -31,16 +26,28 @@ fn without_a_driver_auto_is_the_processor_and_says_nothing() {
     assert_eq!(auto.stdout, logprobs(&["--device", "auto", "--precision", "f32"]).ok().stdout);
 }
 
+/// What is missing, where it was looked for, and both ways on.
 #[test]
-fn a_card_that_is_asked_for_and_not_there_is_a_wrong_call() {
+fn a_card_that_is_asked_for_without_a_driver_is_a_wrong_call_and_says_how_to_mend_it() {
     if has_driver() {
         return;
     }
-    for device in ["cuda", "cuda:1"] {
-        let run = logprobs(&["--device", device]);
-        assert_eq!(run.code, Some(2), "{}", run.stderr);
-        assert!(run.stderr.contains("libcuda.so.1") && run.stdout.is_empty(), "{}", run.stderr);
+    let dir = with_model(&[]);
+    let rows = golden("data/rows/gsm8k-groups-10.jsonl");
+    let rows = rows.to_str().unwrap();
+    let train = ["train", "--method", "sft", "--model", "m", "--data", rows, "--output-dir", "run"];
+    let generate = ["generate", "--model", "m", "--max-new-tokens", "1"];
+    for command in [&train[..], &generate, &["logprobs", "--model", "m"]] {
+        for (device, name) in [("cuda", "--device cuda:0: "), ("cuda:1", "--device cuda:1: ")] {
+            let run = gft(dir.path(), &[command, &["--device", device]].concat(), ROW);
+            let said = run.stderr;
+            assert!(run.code == Some(2) && run.stdout.is_empty(), "{command:?}: {said}");
+            for part in [name, "no NVIDIA driver", "libcuda.so.1", "install the driver", "--device cpu"] {
+                assert!(said.contains(part), "{command:?}: `{part}` is not in: {said}");
+            }
+        }
     }
+    assert!(!dir.path().join("run").exists(), "a run was begun");
 }
 
 #[test]
@@ -67,41 +74,11 @@ fn products_of_bf16_are_those_of_a_processor_that_has_them() {
     assert!(exact.len() == 3 && furthest > 1e-6 && furthest < 0.05, "{rounded:?} {exact:?}");
 }
 
-/// A folder with a library of the driver's name that finds one card, of this compute capability; its `cuInit` answers so.
-fn with_driver(answer: u32, capability: (u32, u32)) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("driver.c");
-    let (major, minor) = capability;
-    let text = format!(
-        "int cuInit(unsigned flags) {{ return {answer}; }}
-        int cuGetErrorName(int error, const char **text) {{ *text = \"CUDA_ERROR_UNKNOWN\"; return 0; }}
-        int cuGetErrorString(int error, const char **text) {{ *text = \"unknown error\"; return 0; }}
-        int cuDeviceGetCount(int *count) {{ *count = 1; return 0; }}
-        int cuDeviceGet(int *device, int index) {{ *device = index; return 0; }}
-        int cuDeviceGetName(char *name, int size, int device) {{ __builtin_strcpy(name, \"Card\"); return 0; }}
-        int cuDeviceTotalMem_v2(unsigned long *bytes, int device) {{ *bytes = 8ul << 30; return 0; }}
-        int cuDriverGetVersion(int *version) {{ *version = 12080; return 0; }}
-        int cuDeviceGetAttribute(int *value, int which, int device) {{
-            *value = which == 75 ? {major} : {minor};
-            return 0;
-        }}"
-    );
-    fs::write(&source, text).unwrap();
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).args([&dir.path().join("libcuda.so.1"), &source]);
-    assert!(compiler.status().unwrap().success());
+/// The folder of a driver, with `rows.jsonl`.
+fn with_rows(driver: &Driver) -> TempDir {
+    let dir = driver.installed();
     fs::write(dir.path().join("rows.jsonl"), ROW).unwrap();
     dir
-}
-
-/// Runs with that driver alone: no other library of CUDA's is found.
-fn beside(driver: &TempDir, args: &[&str]) -> Run {
-    let mut command = command(driver.path(), args);
-    command.env("LD_LIBRARY_PATH", driver.path());
-    for name in ["GFT_CUDA_PATH", "CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
-        command.env_remove(name);
-    }
-    command.output().unwrap().into()
 }
 
 #[test]
@@ -119,22 +96,23 @@ fn a_card_that_cannot_be_used_is_said_in_one_line_and_is_an_error_where_it_was_a
         (0, (7, 5), "Card has compute capability 7.5; 8.0 (Ampere) or newer is needed"),
         (0, (9, 0), "NVRTC is missing"),
     ] {
-        let driver = with_driver(answer, capability);
-        let auto = beside(&driver, &args).ok();
+        let driver = with_rows(&Driver { answer, capability, ..Driver::default() });
+        let auto = beside(&driver, driver.path(), &args).ok();
         assert_eq!(auto.stdout, cpu.stdout);
         assert!(auto.stderr.starts_with("note: computing on the processor: "), "{}", auto.stderr);
         assert!(auto.stderr.contains(why) && auto.stderr.lines().count() == 1, "{why}: {}", auto.stderr);
-        assert_eq!(beside(&driver, &[&args[..], &["--quiet"]].concat()).ok().stderr, "");
-        let asked = beside(&driver, &asking("cuda"));
+        assert_eq!(beside(&driver, driver.path(), &[&args[..], &["--quiet"]].concat()).ok().stderr, "");
+        let asked = beside(&driver, driver.path(), &asking("cuda"));
         assert_eq!(asked.code, Some(2));
         assert!(asked.stderr.contains(why) && asked.stdout.is_empty(), "{why}: {}", asked.stderr);
-        let doctor = beside(&driver, &["doctor"]);
+        assert!(asked.stderr.contains("--device cpu"), "{}", asked.stderr);
+        let doctor = beside(&driver, driver.path(), &["doctor"]);
         let line = doctor.stdout.lines().find(|line| line.contains(" gpu ")).unwrap();
         assert!(line.starts_with("warning") && line.contains(why), "{line}");
     }
-    let driver = with_driver(0, (9, 0));
-    let missing = beside(&driver, &asking("cuda")).stderr;
+    let driver = with_rows(&Driver::default());
+    let missing = beside(&driver, driver.path(), &asking("cuda")).stderr;
     assert!(missing.contains("nvidia-cuda-nvrtc") && missing.contains("GFT_CUDA_PATH"), "{missing}");
-    let beyond = beside(&driver, &asking("cuda:1")).stderr;
+    let beyond = beside(&driver, driver.path(), &asking("cuda:1")).stderr;
     assert!(beyond.contains("there is no cuda:1; the driver finds 1 card(s)"), "{beyond}");
 }

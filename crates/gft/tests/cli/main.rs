@@ -4,8 +4,10 @@
 
 mod chat;
 mod device;
+mod driver;
 mod generate;
 mod init_model;
 mod logprobs;
 mod mistakes;
+mod plan;
 mod process;
