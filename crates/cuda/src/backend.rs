@@ -19,8 +19,8 @@ impl Number {
     }
 }
 
-/// An argument of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// An argument of a kernel. Equal are those of the same type and bits.
+#[derive(Clone, Copy, Debug)]
 pub enum Arg {
     /// An address on the device.
     Ptr(u64),
@@ -32,6 +32,18 @@ pub enum Arg {
     F32(f32),
     /// `double`.
     F64(f64),
+}
+
+impl PartialEq for Arg {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Arg::Ptr(a), Arg::Ptr(b)) | (Arg::U64(a), Arg::U64(b)) => a == b,
+            (Arg::U32(a), Arg::U32(b)) => a == b,
+            (Arg::F32(a), Arg::F32(b)) => a.to_bits() == b.to_bits(),
+            (Arg::F64(a), Arg::F64(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        }
+    }
 }
 
 impl Arg {

@@ -30,6 +30,8 @@ struct State {
     graphs: VecDeque<(Vec<Command>, u64)>,
     /// The backend has refused to make one.
     refused: bool,
+    /// What went wrong when there was nobody to tell.
+    trouble: Option<Trouble>,
 }
 
 impl Steps {
@@ -58,6 +60,10 @@ impl Steps {
     pub fn flush(&self) -> Result<(), Trouble> {
         let mut state = self.lock();
         state.collecting = false;
+        if let Some(trouble) = state.trouble.take() {
+            state.commands.clear();
+            return Err(trouble);
+        }
         let commands = std::mem::take(&mut state.commands);
         if commands.is_empty() {
             return Ok(());
@@ -103,7 +109,7 @@ impl Steps {
             state.commands.push(command);
             return Ok(());
         }
-        drop(state);
+        // The state stays locked: no other thread's command may come into a capture.
         // SAFETY: the caller's.
         unsafe { self.inner.command(&command) }
     }
@@ -148,8 +154,9 @@ impl Backend for Steps {
     }
 
     unsafe fn free(&self, address: u64, bytes: u64) {
-        // A failure here is that of earlier work, which its own reader is told.
-        let _ = self.flush();
+        if let Err(trouble) = self.flush() {
+            self.lock().trouble = Some(trouble);
+        }
         // SAFETY: the caller's; what was collected has been asked for.
         unsafe { self.inner.free(address, bytes) };
     }
@@ -177,8 +184,13 @@ impl Backend for Steps {
     }
 
     unsafe fn launch(&self, kernel: &'static str, shape: Launch, args: &[Arg]) -> Result<(), Trouble> {
+        if self.collecting() {
+            // SAFETY: the caller's.
+            return unsafe { self.ask(Command::Launch { kernel, shape, args: args.into() }) };
+        }
+        let _state = self.lock();
         // SAFETY: the caller's.
-        unsafe { self.ask(Command::Launch { kernel, shape, args: args.into() }) }
+        unsafe { self.inner.launch(kernel, shape, args) }
     }
 
     unsafe fn product(&self, product: Product) -> Result<(), Trouble> {
@@ -198,6 +210,7 @@ mod tests {
     struct Notes {
         log: Arc<Mutex<Vec<String>>>,
         refuses: bool,
+        fails: bool,
     }
 
     impl Notes {
@@ -249,7 +262,7 @@ mod tests {
 
         unsafe fn launch(&self, kernel: &'static str, _: Launch, _: &[Arg]) -> Result<(), Trouble> {
             self.note(kernel);
-            Ok(())
+            if self.fails { Err(Trouble::Other("said by the test".into())) } else { Ok(()) }
         }
 
         unsafe fn product(&self, product: Product) -> Result<(), Trouble> {
@@ -321,6 +334,20 @@ mod tests {
             // A step that begins before the last was read.
             steps.begin().unwrap();
             assert_eq!(notes.take(), ["fill 4"]);
+        }
+    }
+
+    #[test]
+    fn a_failure_that_memory_given_back_brings_out_is_told_to_the_next_reader() {
+        let notes = Notes { fails: true, ..Notes::default() };
+        let steps = Steps::new(Box::new(notes));
+        // SAFETY: no memory is touched.
+        unsafe {
+            steps.begin().unwrap();
+            steps.launch("kernel", Launch { grid: [1; 3], block: [1; 3], shared: 0 }, &[]).unwrap();
+            steps.free(3, 1);
+            assert!(steps.download(7, &mut []).is_err(), "lost");
+            assert!(steps.download(7, &mut []).is_ok(), "told twice");
         }
     }
 

@@ -229,24 +229,21 @@ impl Footprint<'_> {
         let around = self.earlier(size) + F32 * (3 * size.rows as u64 + tokens) * hidden;
         let trained = self.adapters.is_none();
         let ranks = self.adapters.map_or(0, |(_, ranks)| 2 * ranks as u64);
-        // Numbers of a row of f32, then those of a product's left operand and of the gradient's right one. Gradients of
-        // adapters come after the gradient of the input, one operand at a time.
+        // Numbers of a row of f32, then those of a product's left operand, and of the right one of the gradient that comes after
+        // that of the input. Gradients of adapters have one operand at a time.
         let moment = |of_row: u64, left: u64, right: u64, weight: u64| {
-            let both = if trained && right > 0 { left } else { ranks };
+            let both = if trained { left } else { ranks };
             let to_weight = self.rounded(tokens * (both + right));
             (
                 around + F32 * tokens * (of_row + ranks),
                 to_weight.max(self.product(tokens * left, left, weight)),
             )
         };
-        let after = |right: u64| if trained { 0 } else { right };
         let mut moments = vec![
-            // The SwiGLU's output and its gradient; before the latter, the gradient of the weight after it.
-            moment(kept + ffn, hidden, ffn, 0),
-            moment(kept + 2 * ffn, hidden, after(ffn), ffn),
-            // A normed input, then its gradient.
-            moment(kept + hidden, 2 * ffn, hidden, 0),
-            moment(kept + 2 * hidden, 2 * ffn, after(hidden), hidden),
+            // The gradient of the SwiGLU's output, which becomes the output.
+            moment(kept + ffn, hidden, ffn, ffn),
+            // A normed input and its gradient.
+            moment(kept + 2 * hidden, 2 * ffn, hidden, hidden),
         ];
         // Gate and up are gone; gradients of attention's output and of the projections.
         let of_attention = F32 * tokens * self.arch.heads as u64 + self.rounded(tokens * (qkv + attention));
