@@ -23,8 +23,8 @@ GOLDEN = HERE.parent.parent / "tests/golden/model"
 CASES = ["llama3", "llama_bias", "mistral", "qwen2", "qwen3", "qwen3_sliding", "llama_bf16", "qwen2_f16"]
 # Dense bf16 operations per second, from NVIDIA's data sheets.
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
-# Two devices, each within 1e-5 of f64 (DESIGN T9); products of bf16 as in crates/cuda/tests/emulated/policies.rs.
-F32, BF16 = 2e-5, 0.1
+# Two devices, each within 1e-5 of f64 (DESIGN T9); bf16 as in crates/cuda/tests/emulated/bf16_policies.rs.
+F32, BF16 = 2e-5, 0.15
 
 
 WITHOUT_GRAPHS = os.environ | {"GFT_CUDA_GRAPHS": "0"}

@@ -80,17 +80,18 @@ template <auto KERNEL> void entry(void **args) {
 using Entry = void (*)(void **);
 
 #define NAMED(FILE, NAME) {#NAME, &entry<&FILE::NAME>}
+#define ELEMENTS(FILE, NAME) NAMED(FILE, NAME##_f32), NAMED(FILE, NAME##_bf16)
 #define WIDTHS(FILE, NAME)                                                                                            \
     NAMED(FILE, NAME##_32), NAMED(FILE, NAME##_64), NAMED(FILE, NAME##_128), NAMED(FILE, NAME##_256)
 
 const std::map<std::string, Entry> &kernels() {
     static const std::map<std::string, Entry> all = {
-        NAMED(elementwise, add),
+        ELEMENTS(elementwise, add),
         NAMED(elementwise, dropout),
         NAMED(elementwise, scale_columns),
-        NAMED(elementwise, add_bias),
-        NAMED(elementwise, swiglu),
-        NAMED(elementwise, swiglu_backward),
+        ELEMENTS(elementwise, add_bias),
+        ELEMENTS(elementwise, swiglu),
+        ELEMENTS(elementwise, swiglu_backward),
         NAMED(cast, f32_to_bf16),
         NAMED(cast, f32_to_bf16_rows),
         NAMED(cast, bf16_to_f32),
@@ -101,14 +102,14 @@ const std::map<std::string, Entry> &kernels() {
         NAMED(rows, gather_f16),
         NAMED(rows, scatter_rows),
         NAMED(rows, embed_backward),
-        NAMED(rows, column_sums),
+        ELEMENTS(rows, column_sums),
         NAMED(rows, add_partials),
-        NAMED(norms, rms_norm),
-        NAMED(norms, rms_norm_backward_input),
-        NAMED(norms, rms_norm_backward_weight),
-        NAMED(norms, head_norm),
-        NAMED(norms, head_norm_backward),
-        NAMED(rotary, rotate),
+        ELEMENTS(norms, rms_norm),
+        ELEMENTS(norms, rms_norm_backward_input),
+        ELEMENTS(norms, rms_norm_backward_weight),
+        ELEMENTS(norms, head_norm),
+        ELEMENTS(norms, head_norm_backward),
+        ELEMENTS(rotary, rotate),
         WIDTHS(attention, attention),
         NAMED(attention_backward, attention_delta),
         WIDTHS(attention_backward, attention_backward_queries),

@@ -62,6 +62,12 @@ inline u32 pack_bf16(float low, float high) {
     return to_bf16(low).bits | static_cast<u32>(to_bf16(high).bits) << 16;
 }
 
+inline void store_pair(bf16 *p, float low, float high) {
+    gft::check_aligned(p, 4, "a pair's place is not aligned to 4 bytes");
+    p[0] = to_bf16(low);
+    p[1] = to_bf16(high);
+}
+
 inline void multiply_fragments(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     const gft::Fragments mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
     const gft::Fragments *all = gft::block().exchange(mine, gft::State::AtProduct);

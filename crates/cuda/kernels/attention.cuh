@@ -224,15 +224,14 @@ __device__ inline float row_sum(float x) {
 }
 
 // delta [heads, total] = out . dout; a block is a token, a warp one of its heads at a time.
-template <typename Gradient>
-__device__ inline void write_delta(
-    const float *out, const Gradient *dout, float *delta, u32 total, u32 heads, u32 dim) {
+template <typename E>
+__device__ inline void write_delta(const E *out, const E *dout, float *delta, u32 total, u32 heads, u32 dim) {
     const u64 row = u64(blockIdx.x) * heads * dim;
     for (u32 head = threadIdx.x / WARP; head < heads; head += THREADS / WARP) {
         float sum = 0.0f;
         for (u32 i = threadIdx.x % WARP; i < dim; i += WARP) {
             const u64 at = row + head * dim + i;
-            sum = fmaf(out[at], widen(dout[at]), sum);
+            sum = fmaf(widen(out[at]), widen(dout[at]), sum);
         }
         sum = warp_sum(sum);
         if (threadIdx.x % WARP == 0) {

@@ -11,7 +11,8 @@ constexpr u32 KEYS = 64;
 struct Arguments {
     const bf16 *qkv;
     const u32 *tiles, *chain_offsets, *chain_runs;
-    float *out, *lse;
+    bf16 *out;
+    float *lse;
     u32 total;
     Heads heads;
     u32 window;
@@ -140,7 +141,7 @@ template <u32 N> __device__ inline void forward(const Arguments &a) {
 
 #define ATTENTION_BF16(N)                                                                                             \
     extern "C" __global__ void __launch_bounds__(MMA_THREADS) attention_bf16_##N(                                     \
-        const bf16 *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, float *out, float *lse,   \
+        const bf16 *qkv, const u32 *tiles, const u32 *chain_offsets, const u32 *chain_runs, bf16 *out, float *lse,    \
         u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, float scale) {                                       \
         forward<N>(Arguments{                                                                                         \
             qkv, tiles, chain_offsets, chain_runs, out, lse, total, Heads{heads, kv_heads, dim}, window, scale});     \

@@ -6,10 +6,10 @@
 constexpr u32 KEYS = 64;
 constexpr u32 QUERIES = 32;
 
-// delta [heads, total] as in attention_backward.cu, of the same rounded gradient that the kernels below multiply: the
-// gradients of a row of scores then sum to zero.
+// delta [heads, total] as in attention_backward.cu, of the same rounded gradient that the kernels below multiply, and of
+// the results as they are kept: the gradients of a row of scores sum to zero within their rounding.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    attention_delta_bf16(const float *out, const bf16 *dout, float *delta, u32 total, u32 heads, u32 dim) {
+    attention_delta_bf16(const bf16 *out, const bf16 *dout, float *delta, u32 total, u32 heads, u32 dim) {
     write_delta(out, dout, delta, total, heads, dim);
 }
 
@@ -18,7 +18,7 @@ struct Gradient {
     const bf16 *qkv, *dout;
     const float *lse, *delta;
     const u32 *tiles, *run_offsets, *runs;
-    float *dqkv;
+    bf16 *dqkv;
     u32 total;
     Heads heads;
     u32 window;
@@ -221,7 +221,7 @@ template <u32 N> __device__ inline void keys_backward(const Gradient &a) {
 #define BACKWARD_BF16(N, NAME, WORK)                                                                                  \
     extern "C" __global__ void __launch_bounds__(MMA_THREADS) NAME##_bf16_##N(                                        \
         const bf16 *qkv, const bf16 *dout, const float *lse, const float *delta, const u32 *tiles,                    \
-        const u32 *run_offsets, const u32 *runs, float *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim,            \
+        const u32 *run_offsets, const u32 *runs, bf16 *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim,             \
         u32 window, float scale) {                                                                                    \
         WORK<N>(Gradient{                                                                                             \
             qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window,        \

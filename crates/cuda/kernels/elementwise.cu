@@ -1,7 +1,7 @@
-// Work on elements that need nothing of each other.
+// Work on elements that need nothing of each other. Activations are of E: f32, or bf16 with arithmetic in f32.
 #include "common.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS) add(float *x, const float *y, u64 n) {
+template <typename E> __device__ inline void add(E *x, const float *y, u64 n) {
     for (u64 first = SPAN * u64(blockIdx.x); first < n; first += SPAN * u64(gridDim.x)) {
         map_span(x, first, n, [](u64, float x, float y) { return x + y; }, x, y);
     }
@@ -32,8 +32,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     map_span(row, SPAN * u64(blockIdx.y), end - first, [=](u64, float x) { return x * factor; }, row);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) add_bias(float *x, const float *bias, u32 width) {
-    float *row = x + u64(blockIdx.x) * width;
+template <typename E> __device__ inline void add_bias(E *x, const float *bias, u32 width) {
+    E *row = x + u64(blockIdx.x) * width;
     map_span(row, SPAN * u64(blockIdx.y), width, [](u64, float x, float b) { return x + b; }, row, bias);
 }
 
@@ -41,18 +41,18 @@ __device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) swiglu(const float *gate_up, float *act, u32 ffn) {
-    const float *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
+template <typename E> __device__ inline void swiglu(const E *gate_up, E *act, u32 ffn) {
+    const E *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
     const auto one = [](u64, float g, float u) { return g * sigmoid(g) * u; };
     map_span(act + u64(blockIdx.x) * ffn, SPAN * u64(blockIdx.y), ffn, one, gate, gate + ffn);
 }
 
 // In place: gate and up are replaced by their gradients, with silu'(g) = s + silu (1 - s), and the output's gradient by the
 // output.
-extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(float *act, float *gate_up, u32 ffn) {
+template <typename E> __device__ inline void swiglu_backward(E *act, E *gate_up, u32 ffn) {
     act += u64(blockIdx.x) * ffn;
-    float *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
-    float *up = gate + ffn;
+    E *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
+    E *up = gate + ffn;
     const auto one = [](float &g, float &u, float &a) {
         const float s = sigmoid(g);
         const float silu = g * s;
@@ -82,7 +82,28 @@ extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward(float *act
     for (u32 j = 0; j < 4; ++j) {
         const u64 i = first + threadIdx.x + j * THREADS;
         if (i < ffn) {
-            one(gate[i], up[i], act[i]);
+            float g = widen(gate[i]), u = widen(up[i]), a = widen(act[i]);
+            one(g, u, a);
+            store(act + i, a);
+            store(gate + i, g);
+            store(up + i, u);
         }
     }
 }
+
+#define ELEMENTWISE(SUFFIX, E)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS) add_##SUFFIX(E *x, const float *y, u64 n) {                 \
+        add(x, y, n);                                                                                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) add_bias_##SUFFIX(E *x, const float *bias, u32 width) {     \
+        add_bias(x, bias, width);                                                                                     \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) swiglu_##SUFFIX(const E *gate_up, E *act, u32 ffn) {        \
+        swiglu(gate_up, act, ffn);                                                                                    \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) swiglu_backward_##SUFFIX(E *act, E *gate_up, u32 ffn) {     \
+        swiglu_backward(act, gate_up, ffn);                                                                           \
+    }
+
+ELEMENTWISE(f32, float)
+ELEMENTWISE(bf16, bf16)

@@ -20,6 +20,11 @@ __device__ inline u32 pack_bf16(float low, float high) {
     return packed;
 }
 
+// Two numbers side by side, rounded; `p` is aligned to 4 bytes.
+__device__ inline void store_pair(bf16 *p, float low, float high) {
+    *reinterpret_cast<u32 *>(p) = pack_bf16(low, high);
+}
+
 // d += A B.
 __device__ inline void multiply_fragments(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

@@ -1,11 +1,12 @@
 // RMSNorm of rows (the residual stream) and of heads (Qwen3's queries and keys), forward and backward.
 //
+// The residual stream, weights and statistics are f32; what is between operations is of E, with arithmetic in f32.
 // With n = x inv and g = dy weight: dx = inv (g - n mean(g n)), dweight = the sum over rows of dy n.
 #include "columns.cuh"
 #include "common.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    rms_norm(const float *x, const float *weight, float *y, float *inv, u32 width, float eps) {
+template <typename E>
+__device__ inline void rms_norm(const float *x, const float *weight, E *y, float *inv, u32 width, float eps) {
     x += u64(blockIdx.x) * width;
     y += u64(blockIdx.x) * width;
     const float squares = block_sum(sum_own(width, [](float x) { return x * x; }, x));
@@ -20,8 +21,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Adds to dx.
-extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_backward_input(
-    const float *x, const float *weight, const float *inv, const float *dy, float *dx, u32 width) {
+template <typename E>
+__device__ inline void rms_norm_backward_input(
+    const float *x, const float *weight, const float *inv, const E *dy, float *dx, u32 width) {
     x += u64(blockIdx.x) * width;
     dy += u64(blockIdx.x) * width;
     dx += u64(blockIdx.x) * width;
@@ -36,11 +38,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_backward_input(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_backward_weight(
-    const float *x, const float *inv, const float *dy, float *partial, u32 rows, u32 width) {
+template <typename E>
+__device__ inline void rms_norm_backward_weight(
+    const float *x, const float *inv, const E *dy, float *partial, u32 rows, u32 width) {
     sum_columns(partial, rows, width, [=](u32 row, u32 column) {
         const u64 at = u64(row) * width + column;
-        return dy[at] * (x[at] * inv[row]);
+        return widen(dy[at]) * (x[at] * inv[row]);
     });
 }
 
@@ -49,10 +52,10 @@ constexpr u32 HEAD = 256;
 constexpr u32 OWN = HEAD / WARP;
 
 // This lane's elements of a head, zeros past its end.
-__device__ inline void load_head(const float *head, u32 dim, float own[OWN]) {
+template <typename E> __device__ inline void load_head(const E *head, u32 dim, float own[OWN]) {
     for (u32 j = 0; j < OWN; ++j) {
         const u32 i = threadIdx.x % WARP + j * WARP;
-        own[j] = i < dim ? head[i] : 0.0f;
+        own[j] = i < dim ? widen(head[i]) : 0.0f;
     }
 }
 
@@ -65,9 +68,9 @@ __device__ inline float inverse_rms(const float own[OWN], u32 dim, float eps) {
 }
 
 // A block is a row of qkv, a warp one of its heads at a time.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    head_norm(float *qkv, const float *weights, u32 heads, u32 kv_heads, u32 dim, float eps) {
-    float *row = qkv + u64(blockIdx.x) * (heads + 2 * kv_heads) * dim;
+template <typename E>
+__device__ inline void head_norm(E *qkv, const float *weights, u32 heads, u32 kv_heads, u32 dim, float eps) {
+    E *row = qkv + u64(blockIdx.x) * (heads + 2 * kv_heads) * dim;
     for (u32 head = threadIdx.x / WARP; head < heads + kv_heads; head += THREADS / WARP) {
         const float *weight = head < heads ? weights : weights + dim;
         float x[OWN];
@@ -76,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (u32 j = 0; j < OWN; ++j) {
             const u32 i = threadIdx.x % WARP + j * WARP;
             if (i < dim) {
-                row[head * dim + i] = x[j] * inv * weight[i];
+                store(row + head * dim + i, x[j] * inv * weight[i]);
             }
         }
     }
@@ -86,8 +89,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 constexpr u32 HEAD_ROWS = 16;
 
 // Replaces the gradient of one head, and adds to this lane's elements of the weight's.
+template <typename E>
 __device__ inline void head_backward(
-    const float *raw, const float *weight, float *gradient, u32 dim, float eps, float dweight[OWN]) {
+    const E *raw, const float *weight, E *gradient, u32 dim, float eps, float dweight[OWN]) {
     float x[OWN], dy[OWN], w[OWN];
     load_head(raw, dim, x);
     load_head(gradient, dim, dy);
@@ -101,7 +105,7 @@ __device__ inline void head_backward(
     for (u32 j = 0; j < OWN; ++j) {
         const u32 i = threadIdx.x % WARP + j * WARP;
         if (i < dim) {
-            gradient[i] = inv * (dy[j] * w[j] - x[j] * inv * mean);
+            store(gradient + i, inv * (dy[j] * w[j] - x[j] * inv * mean));
             dweight[j] += dy[j] * (x[j] * inv);
         }
     }
@@ -110,8 +114,9 @@ __device__ inline void head_backward(
 struct OfHeads;
 
 // dqkv in place; partial [blocks, 2 dim] of the weights' gradients, queries' first.
-extern "C" __global__ void __launch_bounds__(THREADS) head_norm_backward(
-    const float *raw, const float *weights, float *dqkv, float *partial, u32 rows, u32 heads, u32 kv_heads, u32 dim,
+template <typename E>
+__device__ inline void head_norm_backward(
+    const E *raw, const float *weights, E *dqkv, float *partial, u32 rows, u32 heads, u32 kv_heads, u32 dim,
     float eps) {
     float *found = shared_array<OfHeads, float, THREADS / WARP * HEAD>();
     const u32 width = (heads + 2 * kv_heads) * dim;
@@ -140,3 +145,29 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_norm_backward(
         __syncthreads();
     }
 }
+
+#define NORMS(SUFFIX, E)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_##SUFFIX(                                          \
+        const float *x, const float *weight, E *y, float *inv, u32 width, float eps) {                                \
+        rms_norm(x, weight, y, inv, width, eps);                                                                      \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_backward_input_##SUFFIX(                           \
+        const float *x, const float *weight, const float *inv, const E *dy, float *dx, u32 width) {                   \
+        rms_norm_backward_input(x, weight, inv, dy, dx, width);                                                       \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) rms_norm_backward_weight_##SUFFIX(                          \
+        const float *x, const float *inv, const E *dy, float *partial, u32 rows, u32 width) {                         \
+        rms_norm_backward_weight(x, inv, dy, partial, rows, width);                                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) head_norm_##SUFFIX(                                         \
+        E *qkv, const float *weights, u32 heads, u32 kv_heads, u32 dim, float eps) {                                  \
+        head_norm(qkv, weights, heads, kv_heads, dim, eps);                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) head_norm_backward_##SUFFIX(                                \
+        const E *raw, const float *weights, E *dqkv, float *partial, u32 rows, u32 heads, u32 kv_heads, u32 dim,      \
+        float eps) {                                                                                                  \
+        head_norm_backward(raw, weights, dqkv, partial, rows, heads, kv_heads, dim, eps);                             \
+    }
+
+NORMS(f32, float)
+NORMS(bf16, bf16)

@@ -48,10 +48,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Sums of COLUMN_ROWS rows each; `add_partials` adds them up.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    column_sums(const float *dy, float *partial, u32 rows, u32 width) {
-    sum_columns(partial, rows, width, [=](u32 row, u32 column) { return dy[u64(row) * width + column]; });
+template <typename E> __device__ inline void column_sums(const E *dy, float *partial, u32 rows, u32 width) {
+    sum_columns(partial, rows, width, [=](u32 row, u32 column) { return widen(dy[u64(row) * width + column]); });
 }
+
+#define COLUMN_SUMS(SUFFIX, E)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                             \
+        column_sums_##SUFFIX(const E *dy, float *partial, u32 rows, u32 width) {                                      \
+        column_sums(dy, partial, rows, width);                                                                        \
+    }
+
+COLUMN_SUMS(f32, float)
+COLUMN_SUMS(bf16, bf16)
 
 // total[j] += the sum of column j of `partial [parts, width]`.
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -2,13 +2,14 @@
 
 use gft_model::device::Heads;
 
+use crate::Precision;
 use crate::backend::Arg::{self, F32, Ptr, U32};
-use crate::backend::Trouble;
+use crate::backend::{Number, Trouble};
+use crate::casts::{Input, Output};
 use crate::device::Cuda;
 use crate::launch::{Done, blocks, grid, number, width_class};
 use crate::memory::{Memory, Mut, Place, Ref};
 use crate::plan::{CudaPlan, Seen};
-use crate::{Precision, products};
 
 /// Threads of a block, and of one whose products are the matrix units'.
 const THREADS: u32 = 256;
@@ -29,8 +30,8 @@ const BACKWARD_KEYS: [(&str, u32); 4] = [
     ("attention_backward_keys_256", 85760),
 ];
 
-/// The same where products are the matrix units', for heads exactly 64 and 128 wide.
-const BF16_WIDTHS: [usize; 2] = [64, 128];
+/// The same where products are the matrix units', for heads exactly 64 and 128 wide; they read and write bf16.
+pub(crate) const BF16_WIDTHS: [usize; 2] = [64, 128];
 const BF16_FORWARD: [(&str, u32); 2] = [("attention_bf16_64", 27648), ("attention_bf16_128", 52224)];
 const BF16_BACKWARD_QUERIES: [(&str, u32); 2] =
     [("attention_backward_queries_bf16_64", 36864), ("attention_backward_queries_bf16_128", 69632)];
@@ -86,13 +87,17 @@ impl Attention<'_> {
         BF16_WIDTHS.iter().position(|width| rounds && *width == self.heads.dim)
     }
 
-    /// What a kernel reads: the numbers themselves, or rounded to bf16 in memory of their own.
-    fn operand(&self, from: u64, len: usize) -> Result<Operand, Trouble> {
-        if self.matrix_units().is_none() {
-            return Ok(Operand { at: from, _rounded: None });
-        }
-        let rounded = products::rounded(self.cuda, from, (1, len), len)?;
-        Ok(Operand { at: rounded.address()?, _rounded: Some(rounded) })
+    /// The numbers that the kernels of these heads read and write, but for statistics; others are converted.
+    fn number(&self) -> Number {
+        if self.matrix_units().is_some() { Number::Bf16 } else { Number::F32 }
+    }
+
+    fn input(&self, view: &Ref<'_>, len: usize) -> Result<Input, Trouble> {
+        Input::new(self.cuda, view, self.number(), len)
+    }
+
+    fn output(&self, view: &Mut<'_>, len: usize) -> Result<Output, Trouble> {
+        Output::new(self.cuda, view, self.number(), len)
     }
 
     /// The kernel, its shared bytes and its threads: the matrix units' where they serve, else the one for all widths.
@@ -109,29 +114,32 @@ impl Attention<'_> {
     }
 
     pub fn forward(&self, qkv: Ref<'_>, out: Mut<'_>, lse: Mut<'_>) -> Done {
-        let qkv = self.operand(qkv.at(self.fused())?, self.fused())?;
+        let qkv = self.input(&qkv, self.fused())?;
+        let out = self.output(&out, self.mixed())?;
         let Seen { offsets, runs } = &self.plan.chains;
         let mut args = vec![
             Ptr(qkv.at),
             Ptr(self.plan.query_tiles.address()?),
             Ptr(offsets.address()?),
             Ptr(runs.address()?),
-            Ptr(out.at(self.mixed())?),
+            Ptr(out.at),
             Ptr(lse.at(self.statistics())?),
         ];
         args.extend(self.shape()?);
         let (kernel, shared, threads) = self.kernel(BF16_FORWARD, FORWARD)?;
         let shape = blocks((self.plan.tiles * self.heads.heads, 1), threads, shared)?;
         // SAFETY: rows for each of the plan's tokens, and the plan's own lists.
-        unsafe { self.cuda.launch(kernel, shape, &args) }
+        unsafe { self.cuda.launch(kernel, shape, &args)? };
+        out.finish(self.cuda)
     }
 
     /// `sum_d out dout` of each head, `[heads, T]`.
-    fn delta(&self, out: u64, dout: &Operand) -> Result<Memory, Trouble> {
+    fn delta(&self, out: &Ref<'_>, dout: &Input) -> Result<Memory, Trouble> {
         let Heads { heads, dim, .. } = self.heads;
+        let out = self.input(out, self.mixed())?;
         let delta = self.cuda.scratch(4 * self.statistics())?;
         let args = [
-            Ptr(out),
+            Ptr(out.at),
             Ptr(dout.at),
             Ptr(delta.address()?),
             number(self.plan.tokens)?,
@@ -145,10 +153,10 @@ impl Attention<'_> {
     }
 
     pub fn backward(&self, qkv: Ref<'_>, out: Ref<'_>, lse: Ref<'_>, dout: Ref<'_>, dqkv: Mut<'_>) -> Done {
-        let dout = self.operand(dout.at(self.mixed())?, self.mixed())?;
-        let delta = self.delta(out.at(self.mixed())?, &dout)?;
-        let qkv = self.operand(qkv.at(self.fused())?, self.fused())?;
-        let (dqkv, plan) = (dqkv.at(self.fused())?, self.plan);
+        let dout = self.input(&dout, self.mixed())?;
+        let delta = self.delta(&out, &dout)?;
+        let qkv = self.input(&qkv, self.fused())?;
+        let (dqkv, plan) = (self.output(&dqkv, self.fused())?, self.plan);
         let reads = [Ptr(qkv.at), Ptr(dout.at), Ptr(lse.at(self.statistics())?), Ptr(delta.address()?)];
         let run = |(kernel, shared, threads), heads, tiles: &Memory, seen: &Seen| {
             let mut args = reads.to_vec();
@@ -156,7 +164,7 @@ impl Attention<'_> {
                 Ptr(tiles.address()?),
                 Ptr(seen.offsets.address()?),
                 Ptr(seen.runs.address()?),
-                Ptr(dqkv),
+                Ptr(dqkv.at),
             ]);
             args.extend(self.shape()?);
             let shape = blocks((plan.tiles * heads, 1), threads, shared)?;
@@ -165,12 +173,7 @@ impl Attention<'_> {
         };
         let Heads { heads, kv_heads, .. } = self.heads;
         run(self.kernel(BF16_BACKWARD_QUERIES, BACKWARD_QUERIES)?, heads, &plan.query_tiles, &plan.chains)?;
-        run(self.kernel(BF16_BACKWARD_KEYS, BACKWARD_KEYS)?, kv_heads, &plan.key_tiles, &plan.heirs)
+        run(self.kernel(BF16_BACKWARD_KEYS, BACKWARD_KEYS)?, kv_heads, &plan.key_tiles, &plan.heirs)?;
+        dqkv.finish(self.cuda)
     }
-}
-
-/// Where an operand lies, and what it lies in if it was rounded.
-struct Operand {
-    at: u64,
-    _rounded: Option<Memory>,
 }

@@ -1,6 +1,6 @@
 //! What the device asks of a machine: memory, copies, launches of kernels and matrix products, all in one order.
 
-/// The number type of a product's operand.
+/// The number type of a product's operand or result, and of what is kept in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
     /// 32 bits.
@@ -15,6 +15,14 @@ impl Number {
         match self {
             Number::F32 => 4,
             Number::Bf16 => 2,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Number::F32 => "f32",
+            Number::Bf16 => "bf16",
         }
     }
 }
@@ -69,7 +77,7 @@ pub struct Launch {
     pub shared: u32,
 }
 
-/// `out = op(a) op(b)`, or `out += op(a) op(b)`, of row-major matrices; `out` is f32 and sums are f32.
+/// `out = op(a) op(b)`, or `out += op(a) op(b)`, of row-major matrices; sums are f32, whatever `out` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Rows of `out`.
@@ -92,6 +100,8 @@ pub struct Product {
     pub b_stride: u64,
     /// `b` is stored transposed.
     pub transpose_b: bool,
+    /// The type of `out`.
+    pub result: Number,
     /// Where `out` begins; `[m, n]`.
     pub out: u64,
     /// Elements between its rows.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Precision;
-use crate::backend::{Arg, Backend, Launch, Trouble};
+use crate::backend::{Arg, Backend, Launch, Number, Trouble};
 use crate::launch::Done;
 use crate::memory::{CudaBuffer, Machine, Memory};
 use crate::uploads::{Plain, Uploads};
@@ -95,10 +95,18 @@ impl Cuda {
         self.download_bytes(from, bytes)
     }
 
-    pub(crate) fn buffer(&self, operation: &str, len: usize) -> CudaBuffer {
-        let memory = self.machine.run(operation, || self.scratch(4 * len));
+    pub(crate) fn buffer(&self, operation: &str, len: usize, number: Number) -> CudaBuffer {
+        let memory = self.machine.run(operation, || self.scratch(number.bytes() as usize * len));
         let memory = memory.unwrap_or_else(|| Memory::nowhere(&self.machine));
-        CudaBuffer::new(memory, len)
+        CudaBuffer::new(memory, len, number)
+    }
+
+    /// In which numbers training keeps activations between operations.
+    pub(crate) fn activations(&self) -> Number {
+        match self.precision() {
+            Precision::F32 => Number::F32,
+            Precision::Bf16 => Number::Bf16,
+        }
     }
 
     /// Zeros.

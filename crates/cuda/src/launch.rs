@@ -2,6 +2,17 @@
 
 use crate::backend::{Arg, Launch, Trouble};
 
+/// A kernel that is made for more than one kind of numbers, by its name without them.
+macro_rules! kernel {
+    ($number:expr, $name:literal) => {
+        match $number {
+            $crate::backend::Number::F32 => concat!($name, "_f32"),
+            $crate::backend::Number::Bf16 => concat!($name, "_bf16"),
+        }
+    };
+}
+pub(crate) use kernel;
+
 /// What an operation gives.
 pub(crate) type Done = Result<(), Trouble>;
 

@@ -10,6 +10,7 @@
 mod attention;
 pub mod backend;
 mod cache;
+mod casts;
 mod device;
 pub mod driver;
 mod launch;
@@ -33,14 +34,15 @@ pub use plan::CudaPlan;
 pub use products::CudaPacked;
 pub use seam::formats;
 
-/// In which numbers products are computed. Weights, gradients, moments, activations, norms and the vocabulary's softmax are
-/// f32 in both; activations kept in 16 bits are a later step.
+/// In which numbers products are computed and activations are kept. Weights, their gradients, moments, the residual stream,
+/// statistics, logits and all arithmetic between products are f32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// f32 throughout, without TF32: what is compared with the CPU.
     F32,
-    /// Operands of products rounded to bf16, sums in f32: also those of attention where heads are 64 or 128 wide; keys and
-    /// values of generation are kept in bf16, and f32 weights once more in bf16, where there is memory for it.
+    /// Operands of products rounded to bf16, sums in f32: also those of attention where heads are 64 or 128 wide; activations of
+    /// training, and keys and values of generation, are kept in bf16, and f32 weights once more in bf16, where there is memory
+    /// for it.
     #[default]
     Bf16,
 }

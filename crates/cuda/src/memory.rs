@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gft_model::device::{Buffer, DeviceError, HalfFormat, HalfView, View, ViewMut};
 
 use crate::Precision;
-use crate::backend::{Backend, Trouble};
+use crate::backend::{Backend, Number, Trouble};
 use crate::pool::{Block, Pool, class};
 use crate::steps::Steps;
 
@@ -154,10 +154,11 @@ impl Drop for Memory {
     }
 }
 
-/// f32 on a card.
+/// Numbers on a card: f32, or activations in bf16.
 pub struct CudaBuffer {
     pub(crate) memory: Arc<Memory>,
     pub(crate) len: usize,
+    number: Number,
     copies: Box<Copies>,
 }
 
@@ -171,11 +172,12 @@ struct Copies {
 }
 
 impl CudaBuffer {
-    pub(crate) fn new(memory: Memory, len: usize) -> Self {
-        CudaBuffer { memory: Arc::new(memory), len, copies: Box::default() }
+    /// So many numbers in memory that has room for them.
+    pub(crate) fn new(memory: Memory, len: usize, number: Number) -> Self {
+        CudaBuffer { memory: Arc::new(memory), len, number, copies: Box::default() }
     }
 
-    /// The whole buffer rounded to bf16: kept from the last time, or made by `round` of the f32 and the bf16 address if it
+    /// The whole buffer of f32 rounded to bf16: kept from the last time, or made by `round` of the f32 and the bf16 address if it
     /// has been written since. `None` where there is no memory for it.
     pub(crate) fn rounded(
         &self,
@@ -221,8 +223,22 @@ pub(crate) type HalfRef<'a> = HalfView<'a, CudaHalves>;
 
 /// Something that lies on the card and has an address, once it is known to be large enough.
 pub(crate) trait Place {
-    /// The address of the first of at least `needed` elements.
+    /// The address of the first of at least `needed` elements: of f32 where it is a buffer's.
     fn at(&self, needed: usize) -> Result<u64, Trouble>;
+}
+
+/// A part of a buffer, whose numbers may be of more than one type.
+pub(crate) trait Kept {
+    /// In which numbers it is kept.
+    fn number(&self) -> Number;
+    /// The address of the first of at least `needed` elements, which must be kept in these numbers: no kernel may take them
+    /// for others.
+    fn of(&self, number: Number, needed: usize) -> Result<u64, Trouble>;
+    /// The same, in whichever numbers.
+    fn any(&self, needed: usize) -> Result<(u64, Number), Trouble> {
+        let number = self.number();
+        Ok((self.of(number, needed)?, number))
+    }
 }
 
 fn place(
@@ -239,16 +255,49 @@ fn place(
     Ok(memory.address()? + range.start as u64 * bytes)
 }
 
+fn place_of(
+    buffer: &CudaBuffer,
+    range: &Range<usize>,
+    number: Number,
+    needed: usize,
+) -> Result<u64, Trouble> {
+    if buffer.number != number {
+        let (kept, wanted) = (buffer.number.name(), number.name());
+        return Err(Trouble::Other(format!("numbers of {kept} where it takes {wanted}")));
+    }
+    place(&buffer.memory, buffer.len, range, needed, number.bytes())
+}
+
+impl Kept for Ref<'_> {
+    fn number(&self) -> Number {
+        self.buffer.number
+    }
+
+    fn of(&self, number: Number, needed: usize) -> Result<u64, Trouble> {
+        place_of(self.buffer, &self.range, number, needed)
+    }
+}
+
+impl Kept for Mut<'_> {
+    fn number(&self) -> Number {
+        self.buffer.number
+    }
+
+    fn of(&self, number: Number, needed: usize) -> Result<u64, Trouble> {
+        self.buffer.copies.writes.fetch_add(1, Ordering::Relaxed);
+        place_of(self.buffer, &self.range, number, needed)
+    }
+}
+
 impl Place for Ref<'_> {
     fn at(&self, needed: usize) -> Result<u64, Trouble> {
-        place(&self.buffer.memory, self.buffer.len, &self.range, needed, 4)
+        self.of(Number::F32, needed)
     }
 }
 
 impl Place for Mut<'_> {
     fn at(&self, needed: usize) -> Result<u64, Trouble> {
-        self.buffer.copies.writes.fetch_add(1, Ordering::Relaxed);
-        place(&self.buffer.memory, self.buffer.len, &self.range, needed, 4)
+        self.of(Number::F32, needed)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Matrix products in the device's precision, with weights of 32 or 16 bits, and those of generation, which have a fixed
-//! number of rows.
+//! Matrix products in the device's precision, with weights of 32 or 16 bits and activations of f32 or bf16, and those of
+//! generation, which are of f32 and have a fixed number of rows.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use gft_model::device::{HalfFormat, MatMul, Strides};
 use crate::Precision;
 use crate::backend::Arg::{Ptr, U64};
 use crate::backend::{Number, Product, Rows, Trouble};
+use crate::casts::{f16_rounded, rounded, widen};
 use crate::device::Cuda;
-use crate::launch::{Done, each_row, elements, number};
-use crate::memory::{HalfRef, Memory, Mut, Place, Ref};
+use crate::launch::{Done, elements};
+use crate::memory::{HalfRef, Kept, Memory, Mut, Place, Ref};
 
 /// Elements of a 16-bit matrix that are widened to f32 at a time: 64 MiB.
 pub(crate) const WIDENED: usize = 1 << 24;
@@ -32,18 +33,33 @@ pub struct CudaPacked {
     kind: Kind,
 }
 
-/// How a weight is stored.
+/// How an operand is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Single,
     Half(HalfFormat),
 }
 
-/// A right operand, wherever it lies.
+impl From<Number> for Kind {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::F32 => Kind::Single,
+            Number::Bf16 => Kind::Half(HalfFormat::Bf16),
+        }
+    }
+}
+
+/// An operand, wherever it lies.
 #[derive(Clone, Copy)]
-struct Weight {
+struct Operand {
     address: u64,
     kind: Kind,
+}
+
+impl From<(u64, Number)> for Operand {
+    fn from((address, number): (u64, Number)) -> Self {
+        Operand { address, kind: number.into() }
+    }
 }
 
 /// Elements from the first of a matrix to its last.
@@ -67,15 +83,15 @@ pub(crate) fn matmul(
     out: Mut<'_>,
 ) -> Done {
     let (_, (rows, columns)) = stored(&op);
-    let b = Weight { address: b.at(span(rows, columns, strides.b))?, kind: Kind::Single };
-    multiply(cuda, op, strides, a, b, out)
+    let b = b.any(span(rows, columns, strides.b))?;
+    multiply(cuda, op, strides, a, b.into(), out)
 }
 
 /// A product with weights, which are rounded once after each update where products round their operands.
 pub(crate) fn matmul_weight(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) -> Done {
     b.at(op.n * op.k)?;
     let Some((memory, at)) = kept(cuda, &b)? else { return matmul(cuda, op, op.dense(), a, b, out) };
-    let b = Weight { address: memory.address()? + at, kind: Kind::Half(HalfFormat::Bf16) };
+    let b = Operand { address: memory.address()? + at, kind: Kind::Half(HalfFormat::Bf16) };
     multiply(cuda, op, op.dense(), a, b, out)
 }
 
@@ -96,52 +112,74 @@ fn kept(cuda: &Cuda, weight: &Ref<'_>) -> Result<Option<(Arc<Memory>, u64)>, Tro
 }
 
 pub(crate) fn matmul_half(cuda: &Cuda, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) -> Done {
-    let b = Weight { address: b.at(op.n * op.k)?, kind: Kind::Half(b.buffer.format) };
+    let b = Operand { address: b.at(op.n * op.k)?, kind: Kind::Half(b.buffer.format) };
     multiply(cuda, op, op.dense(), a, b, out)
 }
 
 /// Any product, once the right operand is known to be large enough.
-fn multiply(cuda: &Cuda, op: MatMul, strides: Strides, a: Ref<'_>, b: Weight, out: Mut<'_>) -> Done {
+fn multiply(cuda: &Cuda, op: MatMul, strides: Strides, a: Ref<'_>, b: Operand, out: Mut<'_>) -> Done {
     let ((rows, columns), _) = stored(&op);
-    let a = a.at(span(rows, columns, strides.a))?;
-    let out = out.at(span(op.m, op.n, strides.out))?;
-    multiply_at(cuda, op, strides, a, b, out)
+    let a = a.any(span(rows, columns, strides.a))?;
+    let out = out.any(span(op.m, op.n, strides.out))?;
+    multiply_at(cuda, op, strides, a.into(), b, out)
 }
 
-/// A product of operands at addresses.
-fn multiply_at(cuda: &Cuda, op: MatMul, strides: Strides, a: u64, b: Weight, out: u64) -> Done {
+/// A product of operands at addresses, into numbers of either type.
+fn multiply_at(
+    cuda: &Cuda,
+    op: MatMul,
+    strides: Strides,
+    a: Operand,
+    b: Operand,
+    out: (u64, Number),
+) -> Done {
     if op.m == 0 || op.n == 0 {
         return Ok(());
     }
     if op.k == 0 {
         return if op.accumulate { Ok(()) } else { clear(cuda, op, strides.out, out) };
     }
-    match (cuda.precision(), b.kind) {
-        (Precision::F32, Kind::Single) => product(cuda, op, strides, Number::F32, (a, b.address), out),
-        (Precision::F32, Kind::Half(format)) => widened(cuda, op, strides, a, (b.address, format), out),
-        (Precision::Bf16, kind) => {
-            let ((a_rows, a_columns), (b_rows, b_columns)) = stored(&op);
-            let low = rounded(cuda, a, (a_rows, a_columns), strides.a)?;
-            let dense = Strides { out: strides.out, ..op.dense() };
-            let (held, address, b_stride) = match kind {
-                Kind::Single => {
-                    let b = rounded(cuda, b.address, (b_rows, b_columns), strides.b)?;
-                    let address = b.address()?;
-                    (Some(b), address, dense.b)
-                }
-                Kind::Half(HalfFormat::Bf16) => (None, b.address, strides.b),
-                Kind::Half(HalfFormat::F16) => {
-                    let b = f16_rounded(cuda, b.address, b_rows * b_columns)?;
-                    let address = b.address()?;
-                    (Some(b), address, dense.b)
-                }
-            };
-            let strides = Strides { b: b_stride, ..dense };
-            let done = product(cuda, op, strides, Number::Bf16, (low.address()?, address), out);
-            drop(held);
-            done
+    match (cuda.precision(), a.kind, b.kind) {
+        (Precision::F32, Kind::Single, Kind::Single) => {
+            product(cuda, op, strides, Number::F32, (a.address, b.address), out)
+        }
+        (Precision::F32, Kind::Single, Kind::Half(format)) => {
+            widened(cuda, op, strides, a.address, (b.address, format), out)
+        }
+        (Precision::F32, Kind::Half(_), _) => {
+            Err(Trouble::Other("a left operand of 16 bits in products of f32".into()))
+        }
+        (Precision::Bf16, ..) => {
+            let (a_size, b_size) = stored(&op);
+            let (a, b) = (in_bf16(cuda, a, a_size, strides.a)?, in_bf16(cuda, b, b_size, strides.b)?);
+            let strides = Strides { a: a.stride, b: b.stride, out: strides.out };
+            product(cuda, op, strides, Number::Bf16, (a.address, b.address), out)
         }
     }
+}
+
+/// An operand of a product of bf16.
+struct InBf16 {
+    address: u64,
+    stride: usize,
+    _rounded: Option<Memory>,
+}
+
+/// An operand where it lies if it is of bf16, else rounded and dense.
+fn in_bf16(
+    cuda: &Cuda,
+    operand: Operand,
+    (rows, columns): (usize, usize),
+    stride: usize,
+) -> Result<InBf16, Trouble> {
+    let rounded = match operand.kind {
+        Kind::Half(HalfFormat::Bf16) => {
+            return Ok(InBf16 { address: operand.address, stride, _rounded: None });
+        }
+        Kind::Half(HalfFormat::F16) => f16_rounded(cuda, operand.address, rows * columns)?,
+        Kind::Single => rounded(cuda, operand.address, (rows, columns), stride)?,
+    };
+    Ok(InBf16 { address: rounded.address()?, stride: columns, _rounded: Some(rounded) })
 }
 
 fn product(
@@ -150,7 +188,7 @@ fn product(
     strides: Strides,
     operands: Number,
     (a, b): (u64, u64),
-    out: u64,
+    (out, result): (u64, Number),
 ) -> Done {
     let MatMul { m, n, k, transpose_a, transpose_b, accumulate } = op;
     let [m, n, k] = [m, n, k].map(|size| size as u64);
@@ -166,6 +204,7 @@ fn product(
         b,
         b_stride,
         transpose_b,
+        result,
         out,
         out_stride,
         accumulate,
@@ -175,48 +214,9 @@ fn product(
 }
 
 /// Zeros `out` where a product has no terms.
-fn clear(cuda: &Cuda, op: MatMul, stride: usize, out: u64) -> Done {
-    (0..op.m).try_for_each(|row| cuda.clear(out + 4 * (row * stride) as u64, 4 * op.n))
-}
-
-/// Some rows of f32, dense and rounded to bf16.
-pub(crate) fn rounded(
-    cuda: &Cuda,
-    from: u64,
-    (rows, columns): (usize, usize),
-    stride: usize,
-) -> Result<Memory, Trouble> {
-    let n = rows * columns;
-    let to = cuda.scratch(2 * n)?;
-    let at = Ptr(to.address()?);
-    if stride == columns || rows == 1 {
-        // SAFETY: callers have looked at the room of `from`; `to` was allocated for as many.
-        unsafe { cuda.launch("f32_to_bf16", elements(n)?, &[Ptr(from), at, U64(n as u64)])? };
-    } else {
-        let args = [Ptr(from), at, number(columns)?, U64(stride as u64)];
-        // SAFETY: as above.
-        unsafe { cuda.launch("f32_to_bf16_rows", each_row(rows, columns)?, &args)? };
-    }
-    Ok(to)
-}
-
-/// f16 rounded to bf16.
-fn f16_rounded(cuda: &Cuda, from: u64, n: usize) -> Result<Memory, Trouble> {
-    let to = cuda.scratch(2 * n)?;
-    let args = [Ptr(from), Ptr(to.address()?), U64(n as u64)];
-    // SAFETY: callers have looked at the room of `from`; `to` was allocated for as many.
-    unsafe { cuda.launch("f16_to_bf16", elements(n)?, &args)? };
-    Ok(to)
-}
-
-/// 16-bit numbers widened to f32, exactly.
-pub(crate) fn widen(cuda: &Cuda, from: u64, format: HalfFormat, n: usize, to: u64) -> Done {
-    let kernel = match format {
-        HalfFormat::Bf16 => "bf16_to_f32",
-        HalfFormat::F16 => "f16_to_f32",
-    };
-    // SAFETY: callers have looked at the room of both.
-    unsafe { cuda.launch(kernel, elements(n)?, &[Ptr(from), Ptr(to), U64(n as u64)]) }
+fn clear(cuda: &Cuda, op: MatMul, stride: usize, (out, number): (u64, Number)) -> Done {
+    let bytes = number.bytes();
+    (0..op.m).try_for_each(|row| cuda.clear(out + bytes * (row * stride) as u64, bytes as usize * op.n))
 }
 
 /// A product with 16-bit weights in f32: some of the weight's rows at a time are widened and multiplied.
@@ -226,7 +226,7 @@ fn widened(
     strides: Strides,
     a: u64,
     (b, format): (u64, HalfFormat),
-    out: u64,
+    (out, number): (u64, Number),
 ) -> Done {
     let (_, (rows, columns)) = stored(&op);
     let together = (cuda.widened_at_once(WIDENED) / columns).clamp(1, rows);
@@ -237,13 +237,13 @@ fn widened(
         widen(cuda, b + 2 * (first * columns) as u64, format, len * columns, wide)?;
         let part = if op.transpose_b {
             // Rows of the weight are columns of the result.
-            let to = out + 4 * first as u64;
-            product(cuda, MatMul { n: len, ..op }, strides, Number::F32, (a, wide), to)
+            let to = out + number.bytes() * first as u64;
+            product(cuda, MatMul { n: len, ..op }, strides, Number::F32, (a, wide), (to, number))
         } else {
             // Rows of the weight are terms of the sums.
             let at = if op.transpose_a { first * strides.a } else { first };
             let op = MatMul { k: len, accumulate: op.accumulate || first > 0, ..op };
-            product(cuda, op, strides, Number::F32, (a + 4 * at as u64, wide), out)
+            product(cuda, op, strides, Number::F32, (a + 4 * at as u64, wide), (out, number))
         };
         part?;
     }
@@ -295,12 +295,13 @@ impl CudaPacked {
     ) -> Done {
         let (x_stride, out_stride) = apart.unwrap_or((self.k, self.n));
         let (x, out) = (x.at(span(rows, self.k, x_stride))?, out.at(span(rows, self.n, out_stride))?);
-        let weight = Weight { address: self.memory.address()? + self.at, kind: self.kind };
+        let weight = Operand { address: self.memory.address()? + self.at, kind: self.kind };
         let fixed = cuda.backend().fixed_rows();
         let op = MatMul { m: fixed, n: self.n, k: self.k, transpose_a: false, transpose_b: true, accumulate };
         let (full_x, full_out) = (cuda.scratch(4 * fixed * self.k)?, cuda.scratch(4 * fixed * self.n)?);
         let (full_x, full_out) = (full_x.address()?, full_out.address()?);
         let bytes = |elements: usize| 4 * elements as u64;
+        let single = |address: u64| (address, Number::F32);
         for first in (0..rows).step_by(fixed) {
             let len = fixed.min(rows - first);
             let copy = |(from, from_stride): (u64, usize), (to, to_stride): (u64, usize), width: usize| {
@@ -319,7 +320,7 @@ impl CudaPacked {
             let dense = x_stride == self.k && out_stride == self.n;
             // As aligned as scratch memory is, so that the kernel is the same.
             if len == fixed && dense && x.is_multiple_of(ALIGNED) && out.is_multiple_of(ALIGNED) {
-                multiply_at(cuda, op, op.dense(), x, weight, out)?;
+                multiply_at(cuda, op, op.dense(), single(x).into(), weight, single(out))?;
                 continue;
             }
             copy((x, x_stride), (full_x, self.k), self.k)?;
@@ -327,7 +328,7 @@ impl CudaPacked {
             if accumulate {
                 copy((out, out_stride), (full_out, self.n), self.n)?;
             }
-            multiply_at(cuda, op, op.dense(), full_x, weight, full_out)?;
+            multiply_at(cuda, op, op.dense(), single(full_x).into(), weight, single(full_out))?;
             copy((full_out, self.n), (out, out_stride), self.n)?;
         }
         Ok(())

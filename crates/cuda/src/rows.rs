@@ -8,8 +8,8 @@ use gft_model::random::Stream;
 
 use crate::backend::Arg::{F32, F64, Ptr, U32, U64};
 use crate::device::Cuda;
-use crate::launch::{Done, each_row, elements, grid, number};
-use crate::memory::{HalfRef, Memory, Mut, Place, Ref};
+use crate::launch::{Done, each_row, elements, grid, kernel, number};
+use crate::memory::{HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 
 /// Rows of one partial sum over rows.
@@ -21,12 +21,14 @@ const COLUMNS: usize = 32;
 
 // Launches below are unsafe because a kernel reads and writes where its arguments point. Each takes addresses from
 // `Place::at` with the number of elements that the kernel's row in the table asks for, or memory allocated for them.
+// Activations are of f32 or of bf16, and one of an operation's views says which: `Kept::of` refuses others that differ.
 
 pub(crate) fn add(cuda: &Cuda, y: Ref<'_>, x: Mut<'_>) -> Done {
     let n = x.range.len();
-    let args = [Ptr(x.at(n)?), Ptr(y.at(n)?), U64(n as u64)];
+    let (at, kept) = x.any(n)?;
+    let args = [Ptr(at), Ptr(y.at(n)?), U64(n as u64)];
     // SAFETY: `n` elements in both.
-    unsafe { cuda.launch("add", elements(n)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "add"), elements(n)?, &args) }
 }
 
 pub(crate) fn dropout(cuda: &Cuda, stream: Stream, drop: f64, x: Mut<'_>) -> Done {
@@ -59,19 +61,22 @@ pub(crate) fn scale_columns(
 pub(crate) fn add_bias(cuda: &Cuda, bias: Ref<'_>, x: Mut<'_>) -> Done {
     let width = bias.range.len();
     let rows = x.range.len().checked_div(width).unwrap_or(0);
-    let args = [Ptr(x.at(rows * width)?), Ptr(bias.at(width)?), number(width)?];
+    let (at, kept) = x.any(rows * width)?;
+    let args = [Ptr(at), Ptr(bias.at(width)?), number(width)?];
     // SAFETY: `rows` rows of `width`, and one row.
-    unsafe { cuda.launch("add_bias", each_row(rows, width)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "add_bias"), each_row(rows, width)?, &args) }
 }
 
 pub(crate) fn bias_backward(cuda: &Cuda, dy: Ref<'_>, dbias: Mut<'_>) -> Done {
     let width = dbias.range.len();
     let rows = dy.range.len().checked_div(width).unwrap_or(0);
-    let partials = Partials::new(cuda, rows.div_ceil(SUMMED), width)?;
-    let args = [Ptr(dy.at(rows * width)?), Ptr(partials.memory.address()?), number(rows)?, number(width)?];
+    let partials = Partials::new(cuda, rows.div_ceil(SUMMED), width, &dbias)?;
+    let (at, kept) = dy.any(rows * width)?;
+    let args = [Ptr(at), Ptr(partials.memory.address()?), number(rows)?, number(width)?];
+    let shape = grid(width.div_ceil(COLUMNS), partials.parts)?;
     // SAFETY: `rows` rows of `width`; a partial sum for each 64 of them.
-    unsafe { cuda.launch("column_sums", grid(width.div_ceil(COLUMNS), partials.parts)?, &args)? };
-    partials.add_to(cuda, dbias)
+    unsafe { cuda.launch(kernel!(kept, "column_sums"), shape, &args)? };
+    partials.add(cuda)
 }
 
 /// Sums over some rows each, which are then added up in order.
@@ -79,20 +84,23 @@ struct Partials {
     memory: Memory,
     parts: usize,
     width: usize,
+    total: u64,
 }
 
 impl Partials {
-    fn new(cuda: &Cuda, parts: usize, width: usize) -> Result<Self, crate::backend::Trouble> {
-        Ok(Partials { memory: cuda.scratch(4 * parts * width)?, parts, width })
+    /// Room for them, once that of their total has been looked at.
+    fn new(
+        cuda: &Cuda,
+        parts: usize,
+        width: usize,
+        total: &Mut<'_>,
+    ) -> Result<Self, crate::backend::Trouble> {
+        let total = total.at(width)?;
+        Ok(Partials { memory: cuda.scratch(4 * parts * width)?, parts, width, total })
     }
 
-    fn add_to(self, cuda: &Cuda, total: Mut<'_>) -> Done {
-        let args = [
-            Ptr(self.memory.address()?),
-            Ptr(total.at(self.width)?),
-            number(self.parts)?,
-            number(self.width)?,
-        ];
+    fn add(self, cuda: &Cuda) -> Done {
+        let args = [Ptr(self.memory.address()?), Ptr(self.total), number(self.parts)?, number(self.width)?];
         // SAFETY: `parts` rows of `width`, and one row.
         unsafe { cuda.launch("add_partials", grid(self.width.div_ceil(COLUMNS), 1)?, &args) }
     }
@@ -154,16 +162,17 @@ pub(crate) fn scatter(cuda: &Cuda, x: Ref<'_>, rows: &[u32], width: usize, out: 
 
 pub(crate) fn rms_norm(cuda: &Cuda, x: Ref<'_>, weight: Ref<'_>, eps: f32, y: Mut<'_>, inv: Mut<'_>) -> Done {
     let (rows, width) = (inv.range.len(), weight.range.len());
+    let (to, kept) = y.any(rows * width)?;
     let args = [
         Ptr(x.at(rows * width)?),
         Ptr(weight.at(width)?),
-        Ptr(y.at(rows * width)?),
+        Ptr(to),
         Ptr(inv.at(rows)?),
         number(width)?,
         F32(eps),
     ];
     // SAFETY: `rows` rows of `width` in `x` and `y`, one row of weights, a number for each row.
-    unsafe { cuda.launch("rms_norm", grid(rows, 1)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "rms_norm"), grid(rows, 1)?, &args) }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -177,16 +186,17 @@ pub(crate) fn rms_norm_backward(
     dweight: Mut<'_>,
 ) -> Done {
     let (rows, width) = (inv.range.len(), weight.range.len());
-    let (x, inv, dy) = (Ptr(x.at(rows * width)?), Ptr(inv.at(rows)?), Ptr(dy.at(rows * width)?));
+    let partials = Partials::new(cuda, rows.div_ceil(SUMMED), width, &dweight)?;
+    let (dy, kept) = dy.any(rows * width)?;
+    let (x, inv, dy) = (Ptr(x.at(rows * width)?), Ptr(inv.at(rows)?), Ptr(dy));
     let args = [x, Ptr(weight.at(width)?), inv, dy, Ptr(dx.at(rows * width)?), number(width)?];
     // SAFETY: `rows` rows of `width` in `x`, `dy` and `dx`, one row of weights, a number for each row.
-    unsafe { cuda.launch("rms_norm_backward_input", grid(rows, 1)?, &args)? };
-    let partials = Partials::new(cuda, rows.div_ceil(SUMMED), width)?;
+    unsafe { cuda.launch(kernel!(kept, "rms_norm_backward_input"), grid(rows, 1)?, &args)? };
     let args = [x, inv, dy, Ptr(partials.memory.address()?), number(rows)?, number(width)?];
     let shape = grid(width.div_ceil(COLUMNS), partials.parts)?;
     // SAFETY: as above, and a partial sum for each 64 rows.
-    unsafe { cuda.launch("rms_norm_backward_weight", shape, &args)? };
-    partials.add_to(cuda, dweight)
+    unsafe { cuda.launch(kernel!(kept, "rms_norm_backward_weight"), shape, &args)? };
+    partials.add(cuda)
 }
 
 /// Rows of a fused projection.
@@ -196,8 +206,9 @@ fn fused_rows(heads: Heads, len: usize) -> usize {
 
 pub(crate) fn head_norm(cuda: &Cuda, heads: Heads, weights: Ref<'_>, eps: f32, qkv: Mut<'_>) -> Done {
     let rows = fused_rows(heads, qkv.range.len());
+    let (at, kept) = qkv.any(rows * heads.width())?;
     let args = [
-        Ptr(qkv.at(rows * heads.width())?),
+        Ptr(at),
         Ptr(weights.at(2 * heads.dim)?),
         number(heads.heads)?,
         number(heads.kv_heads)?,
@@ -205,7 +216,7 @@ pub(crate) fn head_norm(cuda: &Cuda, heads: Heads, weights: Ref<'_>, eps: f32, q
         F32(eps),
     ];
     // SAFETY: `rows` rows of fused projections, two rows of weights.
-    unsafe { cuda.launch("head_norm", grid(rows, 1)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "head_norm"), grid(rows, 1)?, &args) }
 }
 
 pub(crate) fn head_norm_backward(
@@ -218,11 +229,12 @@ pub(crate) fn head_norm_backward(
     dweights: Mut<'_>,
 ) -> Done {
     let rows = fused_rows(heads, dqkv.range.len());
-    let partials = Partials::new(cuda, rows.div_ceil(SUMMED_HEADS), 2 * heads.dim)?;
+    let partials = Partials::new(cuda, rows.div_ceil(SUMMED_HEADS), 2 * heads.dim, &dweights)?;
+    let (at, kept) = dqkv.any(rows * heads.width())?;
     let args = [
-        Ptr(raw.at(rows * heads.width())?),
+        Ptr(raw.of(kept, rows * heads.width())?),
         Ptr(weights.at(2 * heads.dim)?),
-        Ptr(dqkv.at(rows * heads.width())?),
+        Ptr(at),
         Ptr(partials.memory.address()?),
         number(rows)?,
         number(heads.heads)?,
@@ -231,8 +243,8 @@ pub(crate) fn head_norm_backward(
         F32(eps),
     ];
     // SAFETY: `rows` rows of fused projections in both, two rows of weights, a partial sum for each 16 rows.
-    unsafe { cuda.launch("head_norm_backward", grid(partials.parts, 1)?, &args)? };
-    partials.add_to(cuda, dweights)
+    unsafe { cuda.launch(kernel!(kept, "head_norm_backward"), grid(partials.parts, 1)?, &args)? };
+    partials.add(cuda)
 }
 
 /// Rotates by tables that lie on the card, `[rows, dim / 2]` each.
@@ -244,8 +256,9 @@ pub(crate) fn rotate(
     inverse: bool,
     qkv: Mut<'_>,
 ) -> Done {
+    let (at, kept) = qkv.any(rows * heads.width())?;
     let args = [
-        Ptr(qkv.at(rows * heads.width())?),
+        Ptr(at),
         Ptr(cos.address()?),
         Ptr(sin.address()?),
         U32(crate::launch::count(heads.heads)?),
@@ -254,7 +267,7 @@ pub(crate) fn rotate(
         F32(if inverse { -1.0 } else { 1.0 }),
     ];
     // SAFETY: `rows` rows of fused projections; the caller's tables have as many.
-    unsafe { cuda.launch("rotate", grid(rows, 1)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "rotate"), grid(rows, 1)?, &args) }
 }
 
 pub(crate) fn rotate_rows(cuda: &Cuda, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) -> Done {
@@ -268,14 +281,16 @@ pub(crate) fn rotate_rows(cuda: &Cuda, heads: Heads, cos: &[f32], sin: &[f32], q
 
 pub(crate) fn swiglu(cuda: &Cuda, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) -> Done {
     let rows = act.range.len().checked_div(ffn).unwrap_or(0);
-    let args = [Ptr(gate_up.at(rows * 2 * ffn)?), Ptr(act.at(rows * ffn)?), number(ffn)?];
+    let (to, kept) = act.any(rows * ffn)?;
+    let args = [Ptr(gate_up.of(kept, rows * 2 * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `2 ffn` and of `ffn`.
-    unsafe { cuda.launch("swiglu", each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu"), each_row(rows, ffn)?, &args) }
 }
 
 pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) -> Done {
     let rows = act.range.len().checked_div(ffn).unwrap_or(0);
-    let args = [Ptr(act.at(rows * ffn)?), Ptr(gate_up.at(rows * 2 * ffn)?), number(ffn)?];
+    let (to, kept) = gate_up.any(rows * 2 * ffn)?;
+    let args = [Ptr(act.of(kept, rows * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `ffn` and of `2 ffn`.
-    unsafe { cuda.launch("swiglu_backward", each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu_backward"), each_row(rows, ffn)?, &args) }
 }

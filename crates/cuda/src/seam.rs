@@ -4,17 +4,18 @@ use std::ops::Range;
 
 use gft_model::Batch;
 use gft_model::device::{
-    AdamWUpdate, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError, DeviceMemory,
-    Draw, DrawRow, HalfFormat, Heads, MatMul, MemoryFormats, Sampling, Slot, Strides,
+    AdamWUpdate, Buffer, Chain, ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, Device, DeviceError,
+    DeviceMemory, Draw, DrawRow, HalfFormat, Heads, MatMul, MemoryFormats, Sampling, Slot, Strides,
 };
 use gft_model::random::Stream;
 
-use crate::attention::Attention;
-use crate::backend::{FIXED_ROWS, Rows, Trouble};
+use crate::attention::{Attention, BF16_WIDTHS};
+use crate::backend::{FIXED_ROWS, Number, Trouble};
 use crate::cache::{self, CudaCache};
+use crate::casts;
 use crate::device::Cuda;
 use crate::driver::WORKSPACE;
-use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Memory, Mut, Place, Ref};
+use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
 use crate::{Precision, optimizer, rows, sampling, uploads, vocabulary};
@@ -26,6 +27,8 @@ const LOGITS: usize = 1 << 27;
 pub fn formats(precision: Precision) -> MemoryFormats {
     MemoryFormats {
         rounds: precision == Precision::Bf16,
+        activation: if precision == Precision::Bf16 { 2 } else { 4 },
+        attention: if precision == Precision::Bf16 { &BF16_WIDTHS } else { &[] },
         cached: cache::bytes(precision) as u64,
         logits_at_once: LOGITS,
         fixed_rows: FIXED_ROWS,
@@ -77,24 +80,42 @@ impl Device for Cuda {
     }
 
     fn alloc(&self, len: usize) -> CudaBuffer {
-        self.buffer("alloc", len)
+        self.buffer("alloc", len, Number::F32)
+    }
+
+    fn alloc_activation(&self, len: usize) -> CudaBuffer {
+        self.buffer("alloc_activation", len, self.activations())
+    }
+
+    fn activation_of(&self, x: Ref<'_>) -> Option<CudaBuffer> {
+        if x.number() == self.activations() {
+            return None;
+        }
+        let mut copy = self.alloc_activation(x.range.len());
+        self.copy(x, copy.all_mut());
+        Some(copy)
     }
 
     fn zeros(&self, len: usize) -> CudaBuffer {
-        let buffer = self.buffer("zeros", len);
+        let buffer = self.buffer("zeros", len, Number::F32);
         run!(self, "zeros", self.clear(buffer.memory.address()?, 4 * len));
         buffer
     }
 
     fn write(&self, source: &[f32], to: Mut<'_>) {
         run!(self, "write", {
+            let to = casts::Output::new(self, &to, Number::F32, source.len())?;
             // SAFETY: the room has been looked at.
-            unsafe { self.backend().upload(&uploads::bytes_of(source), to.at(source.len())?) }
+            unsafe { self.backend().upload(&uploads::bytes_of(source), to.at)? };
+            to.finish(self)
         });
     }
 
     fn read(&self, from: Ref<'_>, target: &mut [f32]) {
-        let done = self.machine().run("read", || self.download(from.at(target.len())?, target));
+        let done = self.machine().run("read", || {
+            let from = casts::Input::new(self, &from, Number::F32, target.len())?;
+            self.download(from.at, target)
+        });
         if done.is_none() {
             target.fill(f32::NAN);
         }
@@ -103,16 +124,15 @@ impl Device for Cuda {
     fn copy(&self, from: Ref<'_>, to: Mut<'_>) {
         run!(self, "copy", {
             let len = to.range.len();
-            let bytes = 4 * len as u64;
-            let (from, to) = (from.at(len)?, to.at(len)?);
-            let rows = Rows { rows: 1, bytes, from, from_stride: bytes, to, to_stride: bytes };
-            // SAFETY: the room has been looked at; two buffers do not overlap.
-            if len == 0 { Ok(()) } else { unsafe { self.backend().copy(rows) } }
+            casts::convert(self, from.any(len)?, to.any(len)?, len)
         });
     }
 
     fn fill_zero(&self, x: Mut<'_>) {
-        run!(self, "fill_zero", self.clear(x.at(x.range.len())?, 4 * x.range.len()));
+        run!(self, "fill_zero", {
+            let (at, number) = x.any(x.range.len())?;
+            self.clear(at, number.bytes() as usize * x.range.len())
+        });
     }
 
     fn plan(&self, batch: &Batch, cos: Vec<f32>, sin: Vec<f32>) -> CudaPlan {
@@ -142,7 +162,7 @@ impl Device for Cuda {
     fn read_half(&self, from: HalfRef<'_>, target: &mut [f32]) {
         let done = self.machine().run("read_half", || {
             let wide = self.scratch(size_of_val(target))?;
-            products::widen(self, from.at(target.len())?, from.buffer.format, target.len(), wide.address()?)?;
+            casts::widen(self, from.at(target.len())?, from.buffer.format, target.len(), wide.address()?)?;
             self.download(wide.address()?, target)
         });
         if done.is_none() {

@@ -93,8 +93,9 @@ struct Widths {
     ffn: u64,
     qkv: u64,
     attention: u64,
-    /// All that a layer keeps for its backward pass, its input among it.
-    kept: u64,
+    heads: u64,
+    /// What precedes the rotation: the projections, before and after the heads' norm where there is one.
+    projections: u64,
 }
 
 impl Widths {
@@ -102,9 +103,21 @@ impl Widths {
         let [hidden, ffn, qkv, attention] =
             [arch.hidden, arch.ffn, arch.qkv_width(), arch.attention_width()].map(|width| width as u64);
         let projections = if arch.qk_norm { 2 * qkv } else { qkv };
-        let kept = 2 * hidden + projections + attention + arch.heads as u64 + 2 + 2 * ffn;
-        Widths { hidden, ffn, qkv, attention, kept }
+        Widths { hidden, ffn, qkv, attention, heads: arch.heads as u64, projections }
     }
+
+    /// Bytes of a row of all that a layer keeps for its backward pass, its input among it, where a number of an activation
+    /// has so many: the residual stream twice and statistics of attention and of both norms are f32.
+    fn kept(&self, activation: u64) -> u64 {
+        F32 * (2 * self.hidden + self.heads + 2)
+            + activation * (self.projections + self.attention + 2 * self.ffn)
+    }
+}
+
+/// The moment that takes most, activations and workspace together.
+fn largest(moments: impl IntoIterator<Item = (u64, u64)>) -> (u64, u64) {
+    let all = moments.into_iter().max_by_key(|(activations, workspace)| activations + workspace);
+    all.unwrap_or_default()
 }
 
 impl Footprint<'_> {
@@ -128,18 +141,21 @@ impl Footprint<'_> {
         self.adapters.map_or_else(|| self.parameters(), |(parameters, _)| parameters)
     }
 
-    /// What a product needs beside its operands: its left one rounded, and a 16-bit weight `[n, k]` in the format of the
-    /// product.
-    fn product(&self, left: u64, n: u64, k: u64) -> u64 {
-        let weight = match (self.formats.rounds, self.half) {
+    /// What a product needs for a 16-bit weight `[n, k]` in another format than its own.
+    fn weight(&self, n: u64, k: u64) -> u64 {
+        match (self.formats.rounds, self.half) {
             (true, Some(HalfFormat::F16)) => HALF * n * k,
             (false, Some(_)) => F32 * (n * k).min(self.formats.widened.max(k)),
             (true, _) | (false, None) => 0,
-        };
-        self.rounded(left) + weight
+        }
     }
 
-    /// Numbers rounded for one product.
+    /// Bytes of a number of an activation.
+    fn activation(&self) -> u64 {
+        self.formats.activation
+    }
+
+    /// Numbers of f32 rounded for products.
     fn rounded(&self, numbers: u64) -> u64 {
         if self.formats.rounds { HALF * numbers } else { 0 }
     }
@@ -149,46 +165,71 @@ impl Footprint<'_> {
         F32 * tokens * (self.arch.head_dim as u64 + 3)
     }
 
-    /// The most that a layer has beside its input while it runs forward: what it keeps, two normed inputs, the SwiGLU's
-    /// output, its own; and the last product.
-    fn layer_forward(&self, tokens: u64) -> (u64, u64) {
-        let Widths { hidden, ffn, kept, .. } = Widths::of(self.arch);
-        let product = self.product(tokens * ffn, hidden, ffn);
-        (F32 * tokens * (kept - hidden + 2 * hidden + ffn + hidden), product)
+    /// Numbers that attention reads or writes, converted to f32 for it.
+    fn converted(&self, numbers: u64) -> u64 {
+        let kept_in_f32 = self.activation() == F32;
+        if kept_in_f32 || self.formats.attention.contains(&self.arch.head_dim) { 0 } else { F32 * numbers }
+    }
+
+    /// The most that a layer has beside its input while it runs forward, where a number of an activation has so many bytes:
+    /// what it keeps, two normed inputs, the SwiGLU's output, its own; and the last product.
+    fn layer_forward(&self, tokens: u64, activation: u64) -> (u64, u64) {
+        let widths = Widths::of(self.arch);
+        let Widths { hidden, ffn, .. } = widths;
+        (tokens * (widths.kept(activation) + activation * (2 * hidden + ffn)), self.weight(hidden, ffn))
+    }
+
+    /// The same while attention is computed: the first normed input, projections, and attention's output.
+    fn attention_forward(&self, tokens: u64) -> (u64, u64) {
+        let Widths { hidden, qkv, attention, heads, projections, .. } = Widths::of(self.arch);
+        let layer = F32 * (heads + 1) + self.activation() * (hidden + projections + attention);
+        (tokens * layer, self.converted(tokens * (qkv + attention)))
+    }
+
+    /// The larger of both in a pass of training.
+    fn layer(&self, tokens: u64) -> (u64, u64) {
+        largest([self.layer_forward(tokens, self.activation()), self.attention_forward(tokens)])
     }
 
     /// The largest moment of a forward and backward pass with what it keeps.
     pub fn update(&self, size: PassSize) -> UpdateBytes {
         let moments = [self.last_layer(size), self.head(size), self.reference(size), self.backward(size)];
-        let largest = moments.into_iter().max_by_key(|(activations, workspace)| activations + workspace);
-        let (activations, workspace) = largest.unwrap_or_default();
+        let (activations, workspace) = largest(moments);
         UpdateBytes { activations, workspace }
+    }
+
+    /// Bytes of a row of what a pass keeps of a layer.
+    fn kept(&self, keep: Keep) -> u64 {
+        let widths = Widths::of(self.arch);
+        match keep {
+            Keep::Nothing => 0,
+            Keep::LayerInputs => F32 * widths.hidden,
+            Keep::Activations => widths.kept(self.activation()),
+        }
     }
 
     /// What all layers but the last keep, and the plan.
     fn earlier(&self, size: PassSize) -> u64 {
-        let (tokens, widths) = (size.tokens as u64, Widths::of(self.arch));
-        let each = if size.keep == Keep::Activations { widths.kept } else { widths.hidden };
-        let layers = if size.keep == Keep::Nothing { 0 } else { self.arch.layers as u64 - 1 };
-        F32 * tokens * layers * each + self.plan(tokens)
+        let tokens = size.tokens as u64;
+        tokens * (self.arch.layers as u64 - 1) * self.kept(size.keep) + self.plan(tokens)
     }
 
     /// The last layer forward.
     fn last_layer(&self, size: PassSize) -> (u64, u64) {
         let tokens = size.tokens as u64;
-        let (layer, workspace) = self.layer_forward(tokens);
+        let (layer, workspace) = self.layer(tokens);
         (self.earlier(size) + F32 * tokens * self.arch.hidden as u64 + layer, workspace)
     }
 
-    /// What is kept when the head's turn comes: the layers, and its own input, normed and not.
+    /// Bytes of a row of the head's input: of the residual stream, its statistic, and normed.
+    fn head_input(&self) -> u64 {
+        F32 * (self.arch.hidden as u64 + 1) + self.activation() * self.arch.hidden as u64
+    }
+
+    /// What is kept when the head's turn comes: the layers, and its own input.
     fn before_head(&self, size: PassSize) -> u64 {
-        let (tokens, widths) = (size.tokens as u64, Widths::of(self.arch));
-        let last = match size.keep {
-            Keep::Nothing => 0,
-            Keep::LayerInputs => widths.hidden,
-            Keep::Activations => widths.kept,
-        };
-        self.earlier(size) + F32 * (tokens * last + size.rows as u64 * (2 * widths.hidden + 1))
+        let last = size.tokens as u64 * self.kept(size.keep);
+        self.earlier(size) + last + size.rows as u64 * self.head_input()
     }
 
     /// A chunk of the head: logits, and the product of their gradient.
@@ -196,15 +237,15 @@ impl Footprint<'_> {
         let (hidden, vocab) = (self.arch.hidden as u64, self.arch.vocab as u64);
         let together = 256.max(self.formats.logits_at_once as u64 / vocab.max(1));
         let chunk = together.min(size.rows as u64);
-        let to_hidden = self.product(chunk * vocab, vocab, hidden);
-        let to_weight = if self.adapters.is_some() { 0 } else { self.rounded(chunk * (vocab + hidden)) };
+        // The gradient of the logits is rounded once for both of its products.
+        let products = self.rounded(chunk * vocab) + self.weight(vocab, hidden);
         let policies = if size.reference { 2 } else { 1 };
         // With the gradient of its input.
-        let mut activations = self.before_head(size) + F32 * size.rows as u64 * hidden;
+        let mut activations = self.before_head(size) + self.activation() * size.rows as u64 * hidden;
         if size.reference {
-            activations += F32 * size.rows as u64 * (2 * hidden + 1) + self.plan(size.tokens as u64);
+            activations += size.rows as u64 * self.head_input() + self.plan(size.tokens as u64);
         }
-        (activations, policies * F32 * chunk * vocab + to_hidden.max(to_weight))
+        (activations, policies * F32 * chunk * vocab + products)
     }
 
     /// A second policy's layer forward, while all of the first is kept.
@@ -213,46 +254,45 @@ impl Footprint<'_> {
             return (0, 0);
         }
         let tokens = size.tokens as u64;
-        let (layer, workspace) = self.layer_forward(tokens);
+        let (layer, workspace) = self.layer(tokens);
         let input = F32 * tokens * self.arch.hidden as u64;
         (self.before_head(size) + self.plan(tokens) + input + layer, workspace)
     }
 
-    /// The last layer backward: its three largest moments, with those of running it forward again where it was not kept.
+    /// The last layer backward: its largest moments, with those of running it forward again where it was not kept.
     fn backward(&self, size: PassSize) -> (u64, u64) {
         if size.keep == Keep::Nothing {
             return (0, 0);
         }
-        let (tokens, widths) = (size.tokens as u64, Widths::of(self.arch));
-        let Widths { hidden, ffn, qkv, attention, kept } = widths;
-        // The head's input twice and its gradient, and the gradient of the layer's output.
-        let around = self.earlier(size) + F32 * (3 * size.rows as u64 + tokens) * hidden;
-        let trained = self.adapters.is_none();
-        let ranks = self.adapters.map_or(0, |(_, ranks)| 2 * ranks as u64);
-        // Numbers of a row of f32, then those of a product's left operand, and of the right one of the gradient that comes after
-        // that of the input. Gradients of adapters have one operand at a time.
-        let moment = |of_row: u64, left: u64, right: u64, weight: u64| {
-            let both = if trained { left } else { ranks };
-            let to_weight = self.rounded(tokens * (both + right));
-            (
-                around + F32 * tokens * (of_row + ranks),
-                to_weight.max(self.product(tokens * left, left, weight)),
-            )
+        let (tokens, activation, widths) = (size.tokens as u64, self.activation(), Widths::of(self.arch));
+        let Widths { hidden, ffn, qkv, attention, heads, .. } = widths;
+        // The head's input, its gradient, and the gradient of the layer's output.
+        let head = size.rows as u64 * (F32 * 2 + activation) * hidden;
+        let around = self.earlier(size) + head + F32 * tokens * hidden;
+        let (with_mlp, kept) = (widths.kept(activation), widths.kept(activation) - activation * 2 * ffn);
+        let ranks = self.adapters.map_or(0, |(_, ranks)| ranks as u64);
+        // Bytes of a row, then what products need beside. Adapters have `x A^T` and its gradient, and one operand rounded at a
+        // time.
+        let moment = |of_row: u64, workspace: u64| {
+            let low_rank = tokens * F32 * 2 * ranks;
+            (around + tokens * of_row + low_rank, workspace.max(self.rounded(tokens * ranks)))
         };
+        let converted = self.converted(tokens * (attention + 2 * qkv));
         let mut moments = vec![
-            // The gradient of the SwiGLU's output, which becomes the output.
-            moment(kept + ffn, hidden, ffn, ffn),
+            // The gradient of the SwiGLU's output, which becomes the output, and that of the layer's output rounded.
+            moment(with_mlp + activation * ffn + self.rounded(hidden), self.weight(hidden, ffn)),
             // A normed input and its gradient.
-            moment(kept + 2 * hidden, 2 * ffn, hidden, hidden),
+            moment(with_mlp + activation * 2 * hidden, self.weight(2 * ffn, hidden)),
+            // Gate and up are gone: gradients of attention's output and of the projections.
+            (around + tokens * (kept + activation * (attention + qkv)), F32 * tokens * heads + converted),
+            // The gradient of the projections, a normed input and its gradient.
+            moment(kept + activation * (qkv + 2 * hidden), self.weight(qkv, hidden)),
         ];
-        // Gate and up are gone; gradients of attention's output and of the projections.
-        let of_attention = F32 * tokens * self.arch.heads as u64 + self.rounded(tokens * (qkv + attention));
-        moments.push((around + F32 * tokens * (kept - 2 * ffn + attention + qkv), of_attention));
         if size.keep == Keep::LayerInputs {
-            let (layer, workspace) = self.layer_forward(tokens);
+            let (layer, workspace) = self.layer(tokens);
             moments.push((around + F32 * tokens * hidden + layer, workspace));
         }
-        moments.into_iter().max_by_key(|(activations, workspace)| activations + workspace).unwrap_or_default()
+        largest(moments)
     }
 
     /// Sampling at its largest: all sequences at their longest, or the prompts when they are run.
@@ -273,11 +313,12 @@ impl Footprint<'_> {
         let page = self.formats.cached * (arch.layers * arch.kv_heads * 2 * PAGE * arch.head_dim) as u64;
         // Products of generation have a fixed number of rows, in and out.
         let fixed = self.formats.fixed_rows as u64;
-        let filled = |n: u64, k: u64| F32 * fixed * (n + k) + self.product(fixed * k, n, k);
+        let filled = |n: u64, k: u64| F32 * fixed * (n + k) + self.rounded(fixed * k) + self.weight(n, k);
         // Each prompt's logits once where they were computed and once of its own, then once for each sequence.
         let of_prompts = F32 * vocab * prompts;
         let tokens = (prompts * size.prompt as u64).min(PREFILL_TOKENS.max(size.prompt) as u64);
-        let (layer, _) = self.layer_forward(tokens);
+        // Activations of generation are f32.
+        let (layer, _) = self.layer_forward(tokens, F32);
         let prefill = self.plan(tokens) + F32 * tokens * hidden + layer + filled(hidden, ffn);
         let drawing = of_prompts + F32 * vocab * sequences;
         let step = F32 * vocab * sequences + 2 * F32 * sequences * hidden + filled(vocab, hidden);

@@ -104,6 +104,8 @@ impl<D: Device> Head<'_, D> {
         accumulate: bool,
     ) {
         let (rows, vocab, width) = (chunk.len(), self.vocab, self.width);
+        let rounded = self.device.activation_of(d_logits.all());
+        let d_logits = rounded.as_ref().unwrap_or(d_logits);
         if let Some(grads) = grads {
             let to_weight =
                 MatMul { m: vocab, n: width, k: rows, transpose_a: true, transpose_b: false, accumulate };

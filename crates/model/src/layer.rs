@@ -2,6 +2,9 @@
 //!
 //! `mid = x + o(attention(rope(qkv(norm(x)))))`, `y = mid + down(swiglu(gate_up(norm(mid))))`. The forward pass keeps
 //! what the backward pass cannot cheaply compute again; normed inputs and the SwiGLU's output are computed twice.
+//!
+//! The residual stream (`x`, `mid`, `y`) and its gradient are f32 on every device: each layer adds a little to a sum that
+//! grows, which 8 bits of mantissa would lose. What lies between two operations is as the device keeps activations.
 
 use std::ops::Range;
 
@@ -85,6 +88,12 @@ impl<D: Device> Layer<'_, D> {
         self.linear(Fused::Down, (weight, &self.layout.down_bias), sizes, |packed| &packed.down)
     }
 
+    /// Room for what lives between two operations: of f32 in generation, whose products take nothing else.
+    fn activation(&self, len: usize) -> D::Buf {
+        let device = self.reads.device;
+        if self.packed.is_some() { device.alloc(len) } else { device.alloc_activation(len) }
+    }
+
     /// Arranges the layer's matrices for generation.
     pub fn pack(&self) -> PackedLayer<D> {
         PackedLayer {
@@ -116,24 +125,24 @@ impl<D: Device> Layer<'_, D> {
         let (hidden, ffn, heads) = (arch.hidden, arch.ffn, self.heads());
 
         let (normed, input_inv) = self.norm(x, &layout.input_norm);
-        let mut qkv = device.alloc(rows * heads.width());
+        let mut qkv = self.activation(rows * heads.width());
         self.qkv().forward(&normed, false, &mut qkv);
         let raw_qkv = layout.qk_norm.as_ref().map(|norm| {
-            let mut raw = device.alloc(qkv.len());
+            let mut raw = self.activation(qkv.len());
             device.copy(qkv.all(), raw.all_mut());
             device.head_norm(heads, self.reads.weights.vector(norm), arch.rms_eps, qkv.all_mut());
             raw
         });
-        let mut attention = device.alloc(rows * arch.attention_width());
+        let mut attention = self.activation(rows * arch.attention_width());
         attend(&mut qkv, &mut attention);
         let mut mid = device.alloc(rows * hidden);
         device.copy(x.all(), mid.all_mut());
         self.o().forward(&attention, true, &mut mid);
 
         let (normed, mid_inv) = self.norm(&mid, &layout.post_norm);
-        let mut gate_up = device.alloc(rows * 2 * ffn);
+        let mut gate_up = self.activation(rows * 2 * ffn);
         self.gate_up().forward(&normed, false, &mut gate_up);
-        let mut act = device.alloc(rows * ffn);
+        let mut act = self.activation(rows * ffn);
         device.swiglu(ffn, gate_up.all(), act.all_mut());
         let mut y = device.alloc(rows * hidden);
         device.copy(mid.all(), y.all_mut());
@@ -143,7 +152,7 @@ impl<D: Device> Layer<'_, D> {
 
     /// RMSNorm of `x`, and the inverse root mean square of each row.
     fn norm(&self, x: &D::Buf, weight: &Range<usize>) -> (D::Buf, D::Buf) {
-        let mut normed = self.reads.device.alloc(x.len());
+        let mut normed = self.activation(x.len());
         let mut inv = self.reads.device.alloc(self.reads.rows);
         self.reads.device.rms_norm(
             x.all(),
@@ -187,8 +196,10 @@ impl<D: Device> Layer<'_, D> {
         self.mlp_backward(&kept.mid, &kept.mid_inv, kept.gate_up, d, grads);
 
         let (device, arch, layout, heads) = (self.reads.device, self.arch, self.layout, self.heads());
-        let d_attention = self.o().backward(&kept.attention, d, grads);
-        let mut d_qkv = device.alloc(self.reads.rows * heads.width());
+        let rounded = device.activation_of(d.all());
+        let d_attention = self.o().backward(&kept.attention, rounded.as_ref().unwrap_or(d), grads);
+        drop(rounded);
+        let mut d_qkv = self.activation(self.reads.rows * heads.width());
         device.attention_backward(
             plan,
             heads,
@@ -199,6 +210,7 @@ impl<D: Device> Layer<'_, D> {
             d_attention.all(),
             d_qkv.all_mut(),
         );
+        drop(d_attention);
         device.rotate(plan, heads, true, d_qkv.all_mut());
         if let (Some(norm), Some(raw)) = (&layout.qk_norm, &kept.raw_qkv) {
             device.head_norm_backward(
@@ -224,11 +236,14 @@ impl<D: Device> Layer<'_, D> {
         grads: &mut GradientSink<'_, D>,
     ) {
         let (device, ffn) = (self.reads.device, self.arch.ffn);
-        let (mut act, d_low) = self.down().input_backward(d);
+        // Several products read the gradient of what they add to the residual stream.
+        let rounded = device.activation_of(d.all());
+        let of_output = rounded.as_ref().unwrap_or(d);
+        let (mut act, d_low) = self.down().input_backward(of_output);
         // Its gradient becomes the SwiGLU's output.
         device.swiglu_backward(ffn, act.all_mut(), gate_up.all_mut());
-        self.down().trained_backward(&act, d, d_low, grads);
-        drop(act);
+        self.down().trained_backward(&act, of_output, d_low, grads);
+        drop((act, rounded));
         let (normed, _) = self.norm(mid, &self.layout.post_norm);
         let d_normed = self.gate_up().backward(&normed, &gate_up, grads);
         self.norm_backward(mid, &self.layout.post_norm, mid_inv, &d_normed, d, grads);

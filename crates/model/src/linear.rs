@@ -131,7 +131,7 @@ impl<'a, D: Device> Linear<'a, D> {
             transpose_b: false,
             accumulate: false,
         };
-        let mut dx = device.alloc(rows * self.input);
+        let mut dx = device.alloc_activation(rows * self.input);
         weights.matrix(self.weight).multiply(device, to_input, dy.all(), dx.all_mut());
         let d_low = self.low_rank().map(|low_rank| low_rank.input_backward(dy, &mut dx));
         (dx, d_low)

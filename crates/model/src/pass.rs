@@ -79,7 +79,7 @@ impl<D: Device> Policy<D> {
         let mut last = self.device.alloc(head.rows.len() * hidden);
         self.device.gather_rows(x.all(), &head.rows, hidden, last.all_mut());
         let mut last_inv = self.device.alloc(head.rows.len());
-        let mut normed = self.device.alloc(last.len());
+        let mut normed = self.device.alloc_activation(last.len());
         self.device.rms_norm(
             last.all(),
             self.weights.vector(&self.layout.final_norm),
@@ -175,7 +175,7 @@ impl<D: Device> Policy<D> {
         }
         let mut accumulate = self.begin(grads);
         let head = self.head(&forward);
-        let mut d_hidden = self.device.alloc(forward.hidden.len());
+        let mut d_hidden = self.device.alloc_activation(forward.hidden.len());
         for chunk in forward.head.chunks(self.arch.vocab, self.device.logits_at_once()) {
             let mut logits = head.logits(&chunk);
             let reference = reference.as_ref().map(|reference| reference.logits(&chunk));

@@ -292,6 +292,8 @@ mod tests {
     fn card(free: u64) -> DeviceMemory {
         let formats = MemoryFormats {
             rounds: true,
+            activation: 2,
+            attention: &[64, 128],
             cached: 2,
             logits_at_once: 1 << 27,
             fixed_rows: 256,

@@ -40,6 +40,7 @@ struct Matrix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Shape {
     operands: Number,
+    result: Number,
     /// The left operand of cuBLASLt: our right one.
     left: Matrix,
     right: Matrix,
@@ -61,6 +62,7 @@ impl Shape {
         let (a_rows, a_columns) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
         Shape {
             operands: p.operands,
+            result: p.result,
             left: stored(b_rows, b_columns, p.b_stride, p.transpose_b),
             right: stored(a_rows, a_columns, p.a_stride, p.transpose_a),
             out: stored(p.m, p.n, p.out_stride, false),
@@ -176,7 +178,7 @@ impl Described {
     fn new(shape: &Shape) -> Result<Self, Trouble> {
         use sys::cublasLtMatmulDescAttributes_t::{CUBLASLT_MATMUL_DESC_TRANSA, CUBLASLT_MATMUL_DESC_TRANSB};
         let single = sys::cudaDataType_t::CUDA_R_32F;
-        let operands = match shape.operands {
+        let kind = |number| match number {
             Number::F32 => single,
             Number::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
         };
@@ -193,9 +195,9 @@ impl Described {
         // Plain f32: neither TF32 nor anything else that rounds operands.
         let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
         made.product = lt::create_matmul_desc(compute, single).map_err(said("cublasLtMatmulDescCreate"))?;
-        made.left = layout(operands, &shape.left)?;
-        made.right = layout(operands, &shape.right)?;
-        made.out = layout(single, &shape.out)?;
+        made.left = layout(kind(shape.operands), &shape.left)?;
+        made.right = layout(kind(shape.operands), &shape.right)?;
+        made.out = layout(kind(shape.result), &shape.out)?;
         for (attribute, matrix) in
             [(CUBLASLT_MATMUL_DESC_TRANSA, &shape.left), (CUBLASLT_MATMUL_DESC_TRANSB, &shape.right)]
         {
@@ -237,6 +239,12 @@ impl Preference {
         };
         let workspace = WORKSPACE;
         set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, ptr::from_ref(&workspace).cast(), 8)?;
+        if shape.result == Number::Bf16 {
+            // Parts of a sum that is shared out among blocks are added in f32, not in the type of the result.
+            let schemes = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+            let schemes_at = ptr::from_ref(&schemes).cast();
+            set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes_at, 4)?;
+        }
         let [left, right, out] = &shape.aligned;
         for (attribute, aligned) in [
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, left),
@@ -290,7 +298,8 @@ mod tests {
         if !unsafe { sys::is_culib_present() } {
             return;
         }
-        for operands in [Number::F32, Number::Bf16] {
+        let [single, half] = [Number::F32, Number::Bf16];
+        for (operands, result) in [(single, single), (half, single), (half, half)] {
             let shape = Shape::of(&Product {
                 m: 3,
                 n: 4,
@@ -302,6 +311,7 @@ mod tests {
                 b: 512,
                 b_stride: 5,
                 transpose_b: true,
+                result,
                 out: 768,
                 out_stride: 4,
                 accumulate: true,
@@ -327,6 +337,7 @@ mod tests {
                 b: 512,
                 b_stride,
                 transpose_b,
+                result: Number::F32,
                 out: 4,
                 out_stride,
                 accumulate: false,

@@ -24,16 +24,36 @@ pub fn cuda() -> Cuda {
 /// Numbers on a device with NaN around them.
 pub struct Placed<D: Device> {
     buffer: D::Buf,
+    beside: usize,
     len: usize,
 }
 
 /// Puts numbers on a device.
 pub fn put<D: Device>(device: &D, values: &[f32]) -> Placed<D> {
-    let mut all = vec![f32::NAN; values.len() + 2 * BESIDE];
-    all[BESIDE..BESIDE + values.len()].copy_from_slice(values);
-    let mut buffer = device.alloc(all.len());
+    place(device, values, BESIDE, |len| device.alloc(len))
+}
+
+/// Puts numbers on a device into a buffer of activations, after so many others.
+pub fn put_activation<D: Device>(device: &D, values: &[f32], beside: usize) -> Placed<D> {
+    place(device, values, beside, |len| device.alloc_activation(len))
+}
+
+/// [`room`] in a buffer of activations.
+pub fn room_for_activation<D: Device>(device: &D, len: usize, beside: usize) -> Placed<D> {
+    put_activation(device, &vec![f32::NAN; len], beside)
+}
+
+fn place<D: Device>(
+    device: &D,
+    values: &[f32],
+    beside: usize,
+    alloc: impl FnOnce(usize) -> D::Buf,
+) -> Placed<D> {
+    let mut all = vec![f32::NAN; values.len() + 2 * beside];
+    all[beside..beside + values.len()].copy_from_slice(values);
+    let mut buffer = alloc(all.len());
     device.write(&all, buffer.all_mut());
-    Placed { buffer, len: values.len() }
+    Placed { buffer, beside, len: values.len() }
 }
 
 /// Room for results: NaN until something is written.
@@ -43,11 +63,11 @@ pub fn room<D: Device>(device: &D, len: usize) -> Placed<D> {
 
 impl<D: Device> Placed<D> {
     pub fn get(&self) -> View<'_, D::Buf> {
-        self.buffer.part(BESIDE..BESIDE + self.len)
+        self.buffer.part(self.beside..self.beside + self.len)
     }
 
     pub fn set(&mut self) -> ViewMut<'_, D::Buf> {
-        self.buffer.part_mut(BESIDE..BESIDE + self.len)
+        self.buffer.part_mut(self.beside..self.beside + self.len)
     }
 
     /// The numbers, once nothing beside them was touched.
@@ -55,7 +75,7 @@ impl<D: Device> Placed<D> {
         let mut all = vec![0.0; self.buffer.len()];
         device.read(self.buffer.all(), &mut all);
         device.status().unwrap();
-        let (before, rest) = all.split_at(BESIDE);
+        let (before, rest) = all.split_at(self.beside);
         let (values, after) = rest.split_at(self.len);
         assert!(before.iter().chain(after).all(|x| x.is_nan()), "written beside the view");
         values.to_vec()

@@ -245,16 +245,17 @@ impl Backend for Emulated {
         let (b_rows, b_columns) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
         self.check(p.a, ((a_rows - 1) * p.a_stride + a_columns) * bytes)?;
         self.check(p.b, ((b_rows - 1) * p.b_stride + b_columns) * bytes)?;
-        self.check(p.out, ((p.m - 1) * p.out_stride + p.n) * 4)?;
-        let value = |at: u64, index: u64| -> f32 {
+        self.check(p.out, ((p.m - 1) * p.out_stride + p.n) * p.result.bytes())?;
+        let value_of = |number: Number, at: u64, index: u64| -> f32 {
             // SAFETY: checked above.
             unsafe {
-                match p.operands {
+                match number {
                     Number::F32 => *(at as *const f32).add(index as usize),
                     Number::Bf16 => f32::from_bits(u32::from(*(at as *const u16).add(index as usize)) << 16),
                 }
             }
         };
+        let value = |at: u64, index: u64| value_of(p.operands, at, index);
         for i in 0..p.m {
             for j in 0..p.n {
                 let mut sum = 0.0f32;
@@ -263,9 +264,19 @@ impl Backend for Emulated {
                     let b = if p.transpose_b { j * p.b_stride + t } else { t * p.b_stride + j };
                     sum += value(p.a, a) * value(p.b, b);
                 }
+                let at = i * p.out_stride + j;
+                if p.accumulate {
+                    sum += value_of(p.result, p.out, at);
+                }
                 // SAFETY: checked above.
-                let out = unsafe { &mut *(p.out as *mut f32).add((i * p.out_stride + j) as usize) };
-                *out = if p.accumulate { *out + sum } else { sum };
+                unsafe {
+                    match p.result {
+                        Number::F32 => *(p.out as *mut f32).add(at as usize) = sum,
+                        Number::Bf16 => {
+                            *(p.out as *mut u16).add(at as usize) = half::bf16::from_f32(sum).to_bits();
+                        }
+                    }
+                }
             }
         }
         Ok(())

@@ -101,6 +101,18 @@ fn an_update_takes_what_is_predicted() {
 }
 
 #[test]
+fn attention_takes_what_is_predicted() {
+    // Where attention is largest, on matrix units and not: the latter converts what it reads and writes.
+    for (head_dim, ffn) in [(64, 100), (32, 40)] {
+        let arch = wide(Architecture { head_dim, ..full() }, ffn, 60);
+        for keep in [Keep::Activations, Keep::LayerInputs] {
+            let (measured, predicted) = update(&arch, Precision::Bf16, keep, false);
+            near(&format!("heads of {head_dim}, {keep:?}"), measured, predicted, 0.0);
+        }
+    }
+}
+
+#[test]
 fn adapters_take_what_is_predicted() {
     for (ffn, vocab) in [(40, 700), (300, 60)] {
         for precision in [Precision::F32, Precision::Bf16] {

@@ -20,7 +20,7 @@ pub use values::{
     KlDirection, MatMul, MemoryFormats, PAGE, Slot, Strides,
 };
 
-/// Storage of 32-bit floats on a device.
+/// Storage of floats on a device: of 32 bits, but for [`Device::alloc_activation`].
 pub trait Buffer: Send + Sync + Sized {
     /// Elements.
     fn len(&self) -> usize;
@@ -120,6 +120,19 @@ pub trait Device: Send + Sync {
 
     /// A buffer with unspecified contents.
     fn alloc(&self, len: usize) -> Self::Buf;
+    /// A buffer with unspecified contents for what lives between two operations of a training pass: a device whose products
+    /// take operands of fewer bits may keep it in those. Copies to and from other buffers round and widen.
+    ///
+    /// What may be kept so: outputs of norms, projections, attention and SwiGLU, and their gradients. The residual stream,
+    /// its gradient, statistics, logits and all that is trained are of f32.
+    fn alloc_activation(&self, len: usize) -> Self::Buf {
+        self.alloc(len)
+    }
+    /// `x` as [`Device::alloc_activation`] keeps it, for several products that read it; `None` where it is so already.
+    fn activation_of(&self, x: View<'_, Self::Buf>) -> Option<Self::Buf> {
+        let _ = x;
+        None
+    }
     /// A buffer of zeros.
     fn zeros(&self, len: usize) -> Self::Buf;
     /// Copies from the host.

@@ -188,6 +188,11 @@ impl Chain {
 pub struct MemoryFormats {
     /// Whether products round operands of f32 to 16 bits: weights once after each update, others for each product.
     pub rounds: bool,
+    /// Bytes of a number of an activation of training ([`crate::Device::alloc_activation`]).
+    pub activation: u64,
+    /// Widths of heads whose attention is of 16 bits; other ones' reads and writes f32, converted beside where activations
+    /// are kept otherwise.
+    pub attention: &'static [usize],
     /// Bytes of a number of the key-value cache.
     pub cached: u64,
     /// Elements of logits that are worked on together.
