@@ -2,34 +2,81 @@
 
 use std::ops::{Deref, DerefMut};
 
+#[cfg(target_os = "linux")]
+use super::mapped::Mapped;
+
 /// Floats of a cache line, which is also the widest vector.
 const LINE: usize = 16;
 
-/// Floats from which memory is worth huge pages: 4 MiB, two of them on most machines.
+/// Floats from which memory comes from the system itself: 1 MiB.
 #[cfg(target_os = "linux")]
-const HUGE_FROM: usize = 1 << 20;
+const MAPPED_FROM: usize = 1 << 18;
 
 /// Floats that begin at a multiple of 64 bytes.
 #[derive(Default)]
 pub struct AlignedVec {
-    /// Zeros from the system, untouched until they are used, with room to begin at a line.
-    room: Vec<f32>,
+    room: Room,
     start: usize,
     len: usize,
+}
+
+/// Zeros from the system, untouched until they are used.
+enum Room {
+    /// From the allocator, with room to begin at a line.
+    Heap(Vec<f32>),
+    #[cfg(target_os = "linux")]
+    Mapped(Mapped),
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room::Heap(Vec::new())
+    }
+}
+
+impl Deref for Room {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Room::Heap(room) => room,
+            #[cfg(target_os = "linux")]
+            Room::Mapped(room) => room.as_slice(),
+        }
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            Room::Heap(room) => room,
+            #[cfg(target_os = "linux")]
+            Room::Mapped(room) => room.as_mut_slice(),
+        }
+    }
 }
 
 impl AlignedVec {
     /// Zeros.
     pub fn zeros(len: usize) -> Self {
+        #[cfg(target_os = "linux")]
+        if len >= MAPPED_FROM
+            && let Some(room) = Mapped::zeros(len)
+        {
+            return Self { room: Room::Mapped(room), start: 0, len };
+        }
         let room = vec![0.0; len + LINE - 1];
-        advise_huge_pages(&room);
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE - 1);
-        Self { room, start, len }
+        Self { room: Room::Heap(room), start, len }
     }
 
     /// Elements that fit.
     pub fn capacity(&self) -> usize {
-        self.room.len().saturating_sub(LINE - 1)
+        match &self.room {
+            Room::Heap(room) => room.len().saturating_sub(LINE - 1),
+            #[cfg(target_os = "linux")]
+            Room::Mapped(room) => room.as_slice().len(),
+        }
     }
 
     /// Changes the length within the capacity; contents stay.
@@ -40,25 +87,6 @@ impl AlignedVec {
         assert!(len <= self.capacity(), "{len} floats do not fit {}", self.capacity());
         self.len = len;
     }
-}
-
-/// Asks Linux to back large memory by huge pages where it does so only for who asks: a product walks over columns of matrices
-/// whose rows each begin on a page of their own, and a step's first touch of 4 KiB pages is a fault for each.
-fn advise_huge_pages(room: &[f32]) {
-    #[cfg(target_os = "linux")]
-    if room.len() >= HUGE_FROM {
-        let page = 1 << 16; // the largest that Linux has, and a multiple of the others
-        let first = room.as_ptr().addr().next_multiple_of(page);
-        let end = (room.as_ptr().addr() + size_of_val(room)) / page * page;
-        // SAFETY: whole pages of memory that is ours; the advice changes how they are backed, not what they hold.
-        // It may be refused, by a kernel without huge pages for one: then pages stay as they are.
-        let _ = unsafe {
-            let start = room.as_ptr().with_addr(first).cast_mut().cast();
-            rustix::mm::madvise(start, end - first, rustix::mm::Advice::LinuxHugepage)
-        };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = room;
 }
 
 impl From<&[f32]> for AlignedVec {
@@ -95,7 +123,7 @@ mod tests {
 
     #[test]
     fn it_is_aligned_and_keeps_what_was_written() {
-        for len in [0, 1, 16, 17, 1000] {
+        for len in [0, 1, 16, 17, 1000, 300_000, 1_500_000] {
             let mut x = AlignedVec::zeros(len);
             assert_eq!((x.len(), x.as_ptr() as usize % 64), (len, 0));
             assert!(x.iter().all(|x| *x == 0.0));

@@ -10,6 +10,8 @@ mod attention;
 mod bf16;
 mod cache;
 mod half;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod matmul;
 mod norm;
 #[cfg(target_arch = "x86_64")]

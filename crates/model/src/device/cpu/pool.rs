@@ -2,7 +2,7 @@
 //!
 //! A step allocates the same activations every time; fresh pages from the system would cost it a page fault per 4 KiB.
 //! Steps of other sizes, and generation between them, need others: what is kept for later is never more than would
-//! bring the whole above the most that was ever in use at once.
+//! bring the whole an eighth above the most that was ever in use at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -13,6 +13,12 @@ use super::aligned::AlignedVec;
 
 /// Buffers smaller than this are left to the allocator.
 const POOLED_FROM: usize = 1 << 14;
+
+/// What is held at most, where so much was in use at once. Without the eighth a step whose buffers are of many sizes gives back
+/// at each of its turns what it needs at the next: the small shape of the benchmarks asked for 110 MB anew in every step.
+fn kept_at_most(most_used: usize) -> usize {
+    most_used + most_used / 8
+}
 
 /// Free buffers, and how much is in use; sizes are in elements.
 #[derive(Debug, Default)]
@@ -92,11 +98,11 @@ impl State {
         Some(data)
     }
 
-    /// Removes free buffers, those first that have waited longest, until used and free together are no more than the
-    /// most that was ever used.
+    /// Removes free buffers, those first that have waited longest, until used and free together are no more than
+    /// [`kept_at_most`].
     fn shrink(&mut self) -> Vec<AlignedVec> {
         let mut evicted = Vec::new();
-        while self.used_len + self.free_len > self.most_used {
+        while self.used_len + self.free_len > kept_at_most(self.most_used) {
             // Within a capacity the first has waited longest.
             let oldest = self.free.iter().filter_map(|(capacity, entry)| Some((entry.first()?.0, *capacity)));
             let Some((_, capacity)) = oldest.min() else { break };
@@ -189,14 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_never_exceeds_the_most_that_was_used() {
+    fn what_is_kept_is_little_more_than_the_most_that_was_used() {
         let pool = Arc::new(Pool::default());
         // Steps whose sizes do not fit each other.
         for size in [1 << 20, 3 << 18, 1 << 19, 1 << 20, 1 << 17, 3 << 18] {
             let buffers: Vec<_> = (0..4).map(|_| pool.take(size)).collect();
             let (used, free) = held(&pool);
             assert_eq!(used, 4 * size);
-            assert!(used + free <= 4 << 20, "{used} used and {free} free after a step of {size}");
+            assert!(
+                used + free <= kept_at_most(4 << 20),
+                "{used} used and {free} free after a step of {size}"
+            );
             drop(buffers);
         }
         assert_eq!(held(&pool).0, 0);
