@@ -146,12 +146,26 @@ impl Part<'_> {
             let stored = &self.weight.panels[columns.start / SIDE * stored_panel..][..stored_panel];
             for terms in blocks(0..k, BLOCK_TERMS) {
                 let right = stored[pack::panel_len(terms.start, count)..].as_ptr();
-                for (row, left) in self.rows.clone().step_by(SIDE).zip(self.left.chunks_exact(left_panel)) {
+                // What is read after it lies behind it.
+                let next = right.wrapping_add(pack::panel_len(terms.len(), count));
+                let ahead = Ahead::panel(next, pack::panel_len(TERMS, count));
+                let blocks = self.rows.len().div_ceil(SIDE);
+                for (index, left) in self.left.chunks_exact(left_panel).take(blocks).enumerate() {
+                    let row = self.rows.start + index * SIDE;
                     let left = left[pack::panel_len(terms.start, 3)..].as_ptr();
                     let (steps, rows) = (terms.len().div_ceil(TERMS), SIDE.min(self.rows.end - row));
                     // SAFETY: both panels hold the steps; the place is inside of `out` by the caller's promise.
                     unsafe {
-                        tile::multiply(&tiles, pieces, steps, rows, left, right, Ahead::nothing(), &mut sums);
+                        tile::multiply(
+                            &tiles,
+                            pieces,
+                            steps,
+                            rows,
+                            left,
+                            right,
+                            ahead.share(index, blocks),
+                            &mut sums,
+                        );
                         sums.store(&Place {
                             start: self.out.as_mut_ptr().add(row * self.apart + columns.start),
                             apart: self.apart,
