@@ -66,8 +66,14 @@ impl Compiler {
         SOURCES.iter().map(|source| self.compile_and_keep(source)).collect()
     }
 
-    fn options(&self) -> [String; 3] {
-        ["--std=c++17".into(), "--fmad=false".into(), format!("--gpu-architecture={}", self.target)]
+    fn options(&self) -> [String; 4] {
+        [
+            "--std=c++17".into(),
+            "--fmad=false".into(),
+            // Up to 13.0 NVRTC takes a generic lambda for a function of the host, and refuses it.
+            "--device-as-default-execution-space".into(),
+            format!("--gpu-architecture={}", self.target),
+        ]
     }
 
     /// Where a program is kept.
