@@ -18,6 +18,8 @@ struct Library {
     name: &'static str,
     /// The beginning of its file's name.
     file: &'static str,
+    /// The same of what it opens when it is used, by the plain name: NVRTC 13.0 of pip does not say that it lies beside it.
+    needs: Option<&'static str>,
     /// Which package has it.
     package: &'static str,
     present: fn() -> bool,
@@ -27,6 +29,7 @@ const BESIDE: [Library; 2] = [
     Library {
         name: "NVRTC",
         file: "nvrtc",
+        needs: Some("nvrtc-builtins"),
         package: "nvidia-cuda-nvrtc",
         // SAFETY: opening NVIDIA's library runs its initialisers, which is what it is opened for.
         present: || unsafe { cudarc::nvrtc::sys::is_culib_present() },
@@ -34,6 +37,7 @@ const BESIDE: [Library; 2] = [
     Library {
         name: "cuBLASLt",
         file: "cublasLt",
+        needs: None,
         package: "nvidia-cublas",
         // SAFETY: as above.
         present: || unsafe { cudarc::cublaslt::sys::is_culib_present() },
@@ -62,10 +66,10 @@ fn open_by_path(library: &Library) -> Result<(), Unavailable> {
     let folders = folders(&|name| std::env::var_os(name).map(PathBuf::from));
     for folder in &folders {
         for path in files(folder, library.file) {
-            // SAFETY: as above.
-            if let Ok(opened) = unsafe { libloading::Library::new(&path) } {
-                // Closed, it could not be found again by its name.
-                std::mem::forget(opened);
+            if open_for_good(&path) {
+                library.needs.iter().flat_map(|needs| all_files(folder, needs)).for_each(|(_, path)| {
+                    open_for_good(&path);
+                });
                 if (library.present)() {
                     return Ok(());
                 }
@@ -80,19 +84,26 @@ fn open_by_path(library: &Library) -> Result<(), Unavailable> {
     })
 }
 
-/// The versions of a library in a folder, the newest first.
-fn files(folder: &Path, file: &str) -> Vec<PathBuf> {
+/// Opens a library that is never closed: closed, it could not be found again by its name.
+fn open_for_good(path: &Path) -> bool {
+    // SAFETY: as above.
+    unsafe { libloading::Library::new(path) }.map(std::mem::forget).is_ok()
+}
+
+/// The files of a library in a folder, with what stands behind `.so.` in their names.
+fn all_files(folder: &Path, file: &str) -> Vec<(String, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let beginning = format!("lib{file}.so.");
-    let version = |path: &PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_prefix(&beginning)?.to_owned();
-        // Versions of two numbers and more are the same file by a longer name.
-        name.parse::<u32>().ok()
-    };
-    let mut found: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((version(&path)?, path)))
-        .collect();
+    let version = |path: &Path| Some(path.file_name()?.to_str()?.strip_prefix(&beginning)?.to_owned());
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.filter_map(|path| Some((version(&path)?, path))).collect()
+}
+
+/// The versions of a library in a folder, the newest first.
+fn files(folder: &Path, file: &str) -> Vec<PathBuf> {
+    // Versions of two numbers and more are the same file by a longer name.
+    let numbered = |(version, path): (String, PathBuf)| Some((version.parse::<u32>().ok()?, path));
+    let mut found: Vec<_> = all_files(folder, file).into_iter().filter_map(numbered).collect();
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
@@ -109,6 +120,10 @@ fn folders(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         folders.extend(of_pip(&environment));
     }
     folders.push("/usr/local/cuda/lib64".into());
+    // Packages of no environment: of the system, as in containers, and of the user.
+    let home = variable("HOME").map(|home| home.join(".local"));
+    let beside = ["/usr/local", "/usr"].map(PathBuf::from).into_iter().chain(home);
+    folders.extend(beside.flat_map(|prefix| of_pip(&prefix)));
     folders
 }
 
@@ -120,8 +135,19 @@ fn of_pip(environment: &Path) -> Vec<PathBuf> {
         paths.sort();
         paths
     };
-    let pythons = inside(&environment.join("lib"));
-    let packages = pythons.iter().flat_map(|python| inside(&python.join("site-packages/nvidia")));
+    let is_python = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python"))
+    };
+    let pythons =
+        ["lib", "lib64"].map(|lib| environment.join(lib)).into_iter().filter(|lib| !lib.is_symlink());
+    let pythons = pythons.flat_map(|lib| inside(&lib)).filter(is_python);
+    let packages = pythons.flat_map(|python| {
+        // The latter on Debian and Ubuntu.
+        ["site-packages/nvidia", "dist-packages/nvidia"]
+            .iter()
+            .flat_map(|of| inside(&python.join(of)))
+            .collect::<Vec<_>>()
+    });
     packages.map(|package| package.join("lib")).filter(|folder| folder.is_dir()).collect()
 }
 
@@ -143,7 +169,7 @@ mod tests {
             _ => None,
         });
         let expected = [Path::new("/first"), Path::new("/second"), &lib, Path::new("/usr/local/cuda/lib64")];
-        assert_eq!(found, expected);
+        assert_eq!(found[..4], expected);
         assert_eq!(files(&lib, "nvrtc"), [lib.join("libnvrtc.so.13"), lib.join("libnvrtc.so.12")]);
     }
 }
