@@ -106,7 +106,7 @@ impl Device for Cuda {
         run!(self, "write", {
             let to = casts::Output::new(self, &to, Number::F32, source.len())?;
             // SAFETY: the room has been looked at.
-            unsafe { self.backend().upload(&uploads::bytes_of(source), to.at)? };
+            unsafe { self.backend().upload(uploads::as_bytes(source), to.at)? };
             to.finish(self)
         });
     }
@@ -152,10 +152,9 @@ impl Device for Cuda {
 
     fn write_half(&self, bits: &[u16], at: usize, to: &mut CudaHalves) {
         run!(self, "write_half", {
-            let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect();
             let to = HalfRef { buffer: to, range: at..at + bits.len() }.at(bits.len())?;
             // SAFETY: the room has been looked at.
-            unsafe { self.backend().upload(&bytes, to) }
+            unsafe { self.backend().upload(uploads::as_bytes(bits), to) }
         });
     }
 
