@@ -1,8 +1,8 @@
 //! Finding CUDA's libraries when the program runs.
 //!
-//! The system's loader knows what is installed for the whole system. Where it finds NVRTC or cuBLASLt nowhere, the folders
-//! below are searched: pip and conda put them there, and who trains on a card has one of the two. A library that was opened
-//! by its full path is what the loader gives from then on for its plain name.
+//! The user's own folders come first. The system's loader knows what is installed for the whole system; where it finds NVRTC
+//! or cuBLASLt nowhere, the other folders below are searched: pip and conda put them there, and who trains on a card has one of
+//! the two. A library that was opened by its full path is what the loader gives from then on for its plain name.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -53,35 +53,37 @@ pub fn has_driver() -> bool {
 
 /// Makes sure of the libraries beside the driver.
 pub fn find() -> Result<(), Unavailable> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let (own, folders) = (own_folders(&variable), folders(&variable));
     for library in &BESIDE {
-        if !(library.present)() {
-            open_by_path(library)?;
+        if open_by_path(library, &own) || (library.present)() || open_by_path(library, &folders) {
+            continue;
         }
+        let looked = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
+        return Err(Unavailable::MissingLibrary {
+            name: library.name,
+            package: library.package,
+            looked: looked.join(", "),
+        });
     }
     Ok(())
 }
 
-/// Opens a library by its full path, for good.
-fn open_by_path(library: &Library) -> Result<(), Unavailable> {
-    let folders = folders(&|name| std::env::var_os(name).map(PathBuf::from));
-    for folder in &folders {
+/// Opens a library by its full path, for good, if it lies in one of these folders.
+fn open_by_path(library: &Library, folders: &[PathBuf]) -> bool {
+    for folder in folders {
         for path in files(folder, library.file) {
             if open_for_good(&path) {
                 library.needs.iter().flat_map(|needs| all_files(folder, needs)).for_each(|(_, path)| {
                     open_for_good(&path);
                 });
                 if (library.present)() {
-                    return Ok(());
+                    return true;
                 }
             }
         }
     }
-    let looked = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
-    Err(Unavailable::MissingLibrary {
-        name: library.name,
-        package: library.package,
-        looked: looked.join(", "),
-    })
+    false
 }
 
 /// Opens a library that is never closed: closed, it could not be found again by its name.
@@ -108,9 +110,14 @@ fn files(folder: &Path, file: &str) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
+/// The folders that the user names.
+fn own_folders(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    variable(FOLDERS).iter().flat_map(std::env::split_paths).collect()
+}
+
 /// Where libraries may lie, given the environment's variables.
 fn folders(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = variable(FOLDERS).iter().flat_map(std::env::split_paths).collect();
+    let mut folders = own_folders(variable);
     folders.extend(["CUDA_HOME", "CUDA_PATH"].iter().filter_map(|name| Some(variable(name)?.join("lib64"))));
     if let Some(conda) = variable("CONDA_PREFIX") {
         folders.push(conda.join("lib"));
