@@ -45,8 +45,7 @@ impl Steps {
 
     /// Collects commands from here to the next read.
     pub fn begin(&self) -> Result<(), Trouble> {
-        self.flush()?;
-        let mut state = self.lock();
+        let mut state = self.flushed()?;
         state.collecting = !state.refused;
         Ok(())
     }
@@ -58,7 +57,18 @@ impl Steps {
 
     /// Asks for what was collected, and collects no more.
     pub fn flush(&self) -> Result<(), Trouble> {
+        self.flushed().map(drop)
+    }
+
+    /// The same, and the state: as long as it is locked no other thread asks for anything, so that nothing comes into a capture
+    /// that did not belong there. A copy that a capture meets would end it.
+    fn flushed(&self) -> Result<MutexGuard<'_, State>, Trouble> {
         let mut state = self.lock();
+        self.ask_for_collected(&mut state)?;
+        Ok(state)
+    }
+
+    fn ask_for_collected(&self, state: &mut State) -> Result<(), Trouble> {
         state.collecting = false;
         if let Some(trouble) = state.trouble.take() {
             state.commands.clear();
@@ -109,7 +119,7 @@ impl Steps {
             state.commands.push(command);
             return Ok(());
         }
-        // The state stays locked: no other thread's command may come into a capture.
+        // The state stays locked, as in `flushed`.
         // SAFETY: the caller's.
         unsafe { self.inner.command(&command) }
     }
@@ -119,6 +129,7 @@ impl Steps {
     /// # Safety
     /// As there, and none does.
     pub unsafe fn upload_before(&self, source: &[u8], to: u64) -> Result<(), Trouble> {
+        let _state = self.lock();
         // SAFETY: the caller's.
         unsafe { self.inner.upload(source, to) }
     }
@@ -154,21 +165,22 @@ impl Backend for Steps {
     }
 
     unsafe fn free(&self, address: u64, bytes: u64) {
-        if let Err(trouble) = self.flush() {
-            self.lock().trouble = Some(trouble);
+        let mut state = self.lock();
+        if let Err(trouble) = self.ask_for_collected(&mut state) {
+            state.trouble = Some(trouble);
         }
         // SAFETY: the caller's; what was collected has been asked for.
         unsafe { self.inner.free(address, bytes) };
     }
 
     unsafe fn upload(&self, source: &[u8], to: u64) -> Result<(), Trouble> {
-        self.flush()?;
+        let _state = self.flushed()?;
         // SAFETY: the caller's.
         unsafe { self.inner.upload(source, to) }
     }
 
     unsafe fn download(&self, from: u64, target: &mut [u8]) -> Result<(), Trouble> {
-        self.flush()?;
+        let _state = self.flushed()?;
         // SAFETY: the caller's.
         unsafe { self.inner.download(from, target) }
     }
@@ -184,11 +196,12 @@ impl Backend for Steps {
     }
 
     unsafe fn launch(&self, kernel: &'static str, shape: Launch, args: &[Arg]) -> Result<(), Trouble> {
-        if self.collecting() {
-            // SAFETY: the caller's.
-            return unsafe { self.ask(Command::Launch { kernel, shape, args: args.into() }) };
+        // As `ask`, without a list of arguments where none is kept.
+        let mut state = self.lock();
+        if state.collecting {
+            state.commands.push(Command::Launch { kernel, shape, args: args.into() });
+            return Ok(());
         }
-        let _state = self.lock();
         // SAFETY: the caller's.
         unsafe { self.inner.launch(kernel, shape, args) }
     }
@@ -201,14 +214,19 @@ impl Backend for Steps {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Barrier};
+    use std::time::Duration;
 
     use super::*;
+
+    /// Where a copy takes a while, which begins when somebody else waits for it too.
+    const SLOW: u64 = 99;
 
     /// Writes down what it is asked.
     #[derive(Clone, Default)]
     struct Notes {
         log: Arc<Mutex<Vec<String>>>,
+        slow: Option<Arc<Barrier>>,
         refuses: bool,
         fails: bool,
     }
@@ -220,6 +238,15 @@ mod tests {
 
         fn take(&self) -> Vec<String> {
             std::mem::take(&mut self.log.lock().unwrap())
+        }
+
+        fn copied(&self, what: &str, address: u64) {
+            self.note(format!("{what} {address}"));
+            if let Some(slow) = self.slow.as_ref().filter(|_| address == SLOW) {
+                slow.wait();
+                std::thread::sleep(Duration::from_millis(100));
+                self.note(format!("{what} is done"));
+            }
         }
     }
 
@@ -241,12 +268,12 @@ mod tests {
         }
 
         unsafe fn upload(&self, _: &[u8], to: u64) -> Result<(), Trouble> {
-            self.note(format!("upload {to}"));
+            self.copied("upload", to);
             Ok(())
         }
 
         unsafe fn download(&self, from: u64, _: &mut [u8]) -> Result<(), Trouble> {
-            self.note(format!("download {from}"));
+            self.copied("download", from);
             Ok(())
         }
 
@@ -334,6 +361,40 @@ mod tests {
             // A step that begins before the last was read.
             steps.begin().unwrap();
             assert_eq!(notes.take(), ["fill 4"]);
+        }
+    }
+
+    /// What one thread's copy and another's step, which has come once and becomes a graph now, ask for.
+    fn beside(copy: impl FnOnce(&Steps) + Send) -> Vec<String> {
+        let notes = Notes { slow: Some(Arc::new(Barrier::new(2))), ..Notes::default() };
+        let steps = Steps::new(Box::new(notes.clone()));
+        step(&steps, &notes, 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| copy(&steps));
+            notes.slow.as_ref().unwrap().wait();
+            // SAFETY: no memory is touched.
+            unsafe {
+                steps.begin().unwrap();
+                steps.fill(1, 0, 1).unwrap();
+                steps.fill(1001, 0, 1).unwrap();
+                steps.download(7, &mut []).unwrap();
+            }
+        });
+        notes.take()
+    }
+
+    #[test]
+    fn no_copy_of_another_thread_meets_a_capture() {
+        // SAFETY: no memory is touched.
+        unsafe {
+            let download = beside(|steps| steps.download(SLOW, &mut []).unwrap());
+            assert_eq!(download, ["download 99", "download is done", "capture 1", "replay 1", "download 7"]);
+            for log in [
+                beside(|steps| steps.upload(&[1], SLOW).unwrap()),
+                beside(|steps| steps.upload_before(&[1], SLOW).unwrap()),
+            ] {
+                assert_eq!(log, ["upload 99", "upload is done", "capture 1", "replay 1", "download 7"]);
+            }
         }
     }
 
