@@ -76,6 +76,17 @@ fn aligned(address: u64) -> u32 {
     1 << address.trailing_zeros().min(8)
 }
 
+/// cuBLASLt's version.
+pub fn version() -> (i32, i32) {
+    // SAFETY: it takes nothing.
+    version_of(unsafe { sys::cublasLtGetVersion() })
+}
+
+/// 120806 is 12.8, or 12.8.6.
+fn version_of(number: usize) -> (i32, i32) {
+    ((number / 10_000) as i32, (number / 100 % 100) as i32)
+}
+
 impl Products {
     /// cuBLASLt on a stream, with scratch memory of [`WORKSPACE`] bytes.
     ///
@@ -87,12 +98,6 @@ impl Products {
     pub unsafe fn new(workspace: u64, stream: sys::cudaStream_t) -> Result<Self, Trouble> {
         let handle = lt::create_handle().map_err(said("cublasLtCreate"))?;
         Ok(Products { handle, workspace, stream, algorithms: Mutex::default() })
-    }
-
-    /// cuBLASLt's version: 120806 for 12.8.6.
-    pub fn version(&self) -> usize {
-        // SAFETY: it takes nothing.
-        unsafe { sys::cublasLtGetVersion() }
     }
 
     /// A product.
@@ -289,6 +294,11 @@ mod tests {
                 out[(column * shape.out.leading + row) as usize] = sum;
             }
         }
+    }
+
+    #[test]
+    fn a_version_is_two_numbers_of_one() {
+        assert_eq!([120_806, 130_000].map(version_of), [(12, 8), (13, 0)]);
     }
 
     /// Where cuBLASLt is installed: descriptions need no card.

@@ -2,7 +2,8 @@
 //!
 //! The user's own folders come first. The system's loader knows what is installed for the whole system; where it finds NVRTC
 //! or cuBLASLt nowhere, the other folders below are searched: pip and conda put them there, and who trains on a card has one of
-//! the two. A library that was opened by its full path is what the loader gives from then on for its plain name.
+//! the two. A library that was opened by its full path is what the loader gives from then on for its plain name. Of those in
+//! folders only libraries that suit the driver are opened: a driver knows its own major version and those before it.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -20,7 +21,7 @@ struct Library {
     file: &'static str,
     /// The same of what it opens when it is used, by the plain name: NVRTC 13.0 of pip does not say that it lies beside it.
     needs: Option<&'static str>,
-    /// Which package has it.
+    /// Which package has it, but for the version at its end.
     package: &'static str,
     present: fn() -> bool,
 }
@@ -51,28 +52,34 @@ pub fn has_driver() -> bool {
     *FOUND.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() })
 }
 
-/// Makes sure of the libraries beside the driver.
-pub fn find() -> Result<(), Unavailable> {
+/// Makes sure of the libraries beside a driver of this major version.
+pub fn find(driver: u32) -> Result<(), Unavailable> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let (own, folders) = (own_folders(&variable), folders(&variable));
     for library in &BESIDE {
-        if open_by_path(library, &own) || (library.present)() || open_by_path(library, &folders) {
+        let open = |folders: &[PathBuf]| open_by_path(library, folders, driver);
+        if open(&own) || (library.present)() || open(&folders) {
             continue;
         }
         let looked = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
         return Err(Unavailable::MissingLibrary {
             name: library.name,
-            package: library.package,
+            package: package(library.package, driver),
             looked: looked.join(", "),
         });
     }
     Ok(())
 }
 
-/// Opens a library by its full path, for good, if it lies in one of these folders.
-fn open_by_path(library: &Library, folders: &[PathBuf]) -> bool {
+/// A package of pip's with libraries that suit a driver: up to CUDA 12 its name ends in the major version.
+fn package(name: &str, driver: u32) -> String {
+    if driver < 13 { format!("{name}-cu{driver}") } else { name.to_owned() }
+}
+
+/// Opens a library by its full path, for good, if one that suits the driver lies in one of these folders.
+fn open_by_path(library: &Library, folders: &[PathBuf], driver: u32) -> bool {
     for folder in folders {
-        for path in files(folder, library.file) {
+        for path in files(folder, library.file, driver) {
             if open_for_good(&path) {
                 library.needs.iter().flat_map(|needs| all_files(folder, needs)).for_each(|(_, path)| {
                     open_for_good(&path);
@@ -101,11 +108,12 @@ fn all_files(folder: &Path, file: &str) -> Vec<(String, PathBuf)> {
     paths.filter_map(|path| Some((version(&path)?, path))).collect()
 }
 
-/// The versions of a library in a folder, the newest first.
-fn files(folder: &Path, file: &str) -> Vec<PathBuf> {
+/// The major versions of a library in a folder that a driver knows, the newest first.
+fn files(folder: &Path, file: &str, driver: u32) -> Vec<PathBuf> {
     // Versions of two numbers and more are the same file by a longer name.
     let numbered = |(version, path): (String, PathBuf)| Some((version.parse::<u32>().ok()?, path));
     let mut found: Vec<_> = all_files(folder, file).into_iter().filter_map(numbered).collect();
+    found.retain(|(major, _)| *major <= driver);
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
@@ -177,6 +185,15 @@ mod tests {
         });
         let expected = [Path::new("/first"), Path::new("/second"), &lib, Path::new("/usr/local/cuda/lib64")];
         assert_eq!(found[..4], expected);
-        assert_eq!(files(&lib, "nvrtc"), [lib.join("libnvrtc.so.13"), lib.join("libnvrtc.so.12")]);
+        assert_eq!(files(&lib, "nvrtc", 13), [lib.join("libnvrtc.so.13"), lib.join("libnvrtc.so.12")]);
+        // A driver of CUDA 12 cannot use the newer.
+        assert_eq!(files(&lib, "nvrtc", 12), [lib.join("libnvrtc.so.12")]);
+        assert_eq!(files(&lib, "nvrtc", 11), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_package_is_named_as_pip_has_it_for_the_driver() {
+        assert_eq!(package("nvidia-cublas", 12), "nvidia-cublas-cu12");
+        assert_eq!(package("nvidia-cublas", 13), "nvidia-cublas");
     }
 }
