@@ -193,6 +193,11 @@ pub trait Backend: Send + Sync {
     /// Free and total memory in bytes.
     fn memory(&self) -> Result<(u64, u64), Trouble>;
 
+    /// Bytes that the machine's libraries will take once they are used: they are still among the free ones.
+    fn libraries(&self) -> u64 {
+        0
+    }
+
     /// Memory of so many bytes, at least 1, with unspecified contents.
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble>;
 

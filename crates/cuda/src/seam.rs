@@ -14,7 +14,7 @@ use crate::backend::{FIXED_ROWS, Number, Trouble};
 use crate::cache::{self, CudaCache};
 use crate::casts;
 use crate::device::Cuda;
-use crate::driver::WORKSPACE;
+use crate::driver::LIBRARIES;
 use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
@@ -33,7 +33,7 @@ pub fn formats(precision: Precision) -> MemoryFormats {
         logits_at_once: LOGITS,
         fixed_rows: FIXED_ROWS,
         widened: products::WIDENED as u64,
-        libraries: WORKSPACE,
+        libraries: LIBRARIES,
     }
 }
 
@@ -68,8 +68,8 @@ impl Device for Cuda {
         let formats = MemoryFormats {
             fixed_rows: backend.fixed_rows(),
             widened: at_once,
-            // Opening the card has taken them.
-            libraries: 0,
+            // What opening the card has taken is not free any more.
+            libraries: backend.libraries(),
             ..formats(self.precision())
         };
         Some(DeviceMemory { device: self.name().into(), formats, room: backend.memory().ok() })

@@ -160,6 +160,10 @@ impl Backend for Steps {
         self.inner.memory()
     }
 
+    fn libraries(&self) -> u64 {
+        self.inner.libraries()
+    }
+
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble> {
         self.inner.allocate(bytes)
     }

@@ -17,13 +17,21 @@ use crate::Precision;
 use crate::backend::{Arg, Backend, Command, Launch, Product, Rows, Trouble};
 use crate::device::Cuda;
 use blaslt::Products;
-pub(crate) use blaslt::WORKSPACE;
 pub use card::{Card, cards};
 use compile::{Compiler, Image};
 pub use libraries::{FOLDERS, has_driver};
 
 /// The first compute capability with bf16 in its matrix units.
 const OLDEST: (i32, i32) = (8, 0);
+/// Bytes that a card has less when it is open: the context with NVRTC's and cuBLASLt's handles (an estimate from what other
+/// programs' contexts take on cards of this size, to be measured on one), and the products' scratch memory.
+const OPEN: u64 = (448 << 20) + blaslt::WORKSPACE;
+/// Bytes that libraries take later: programs that are loaded when they are first used, cuBLASLt's above all, room for what
+/// threads spill from registers, and graphs. An estimate as well: with the context it is what is said of programs with the
+/// same libraries, some 0.7 GiB; `cuMemGetInfo` before and after the first step will tell.
+const LATER: u64 = 256 << 20;
+/// What a run takes of a card that is not open yet beside its own memory.
+pub(crate) const LIBRARIES: u64 = OPEN + LATER;
 /// Shared memory that a block has without asking for it.
 const SHARED: u32 = 48 << 10;
 
@@ -277,6 +285,10 @@ impl Backend for Driver {
         self.here()?;
         let (free, total) = cu::mem_get_info().map_err(said("cuMemGetInfo"))?;
         Ok((free as u64, total as u64))
+    }
+
+    fn libraries(&self) -> u64 {
+        LATER
     }
 
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble> {

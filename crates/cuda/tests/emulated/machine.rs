@@ -19,6 +19,8 @@ use libloading::Library;
 
 /// Bytes of a guard, and the alignment of allocations: a card's.
 const GUARD: usize = 256;
+/// What its libraries will take, as it says.
+pub const LIBRARIES: u64 = 3 << 20;
 /// What guards are filled with: NaN as f32, and no index of anything.
 const FILL: u8 = 0xff;
 
@@ -155,6 +157,10 @@ impl Backend for Emulated {
     fn memory(&self) -> Result<(u64, u64), Trouble> {
         let total = if self.0.memory == 0 { u64::MAX } else { self.0.memory };
         Ok((total - self.used(), total))
+    }
+
+    fn libraries(&self) -> u64 {
+        LIBRARIES
     }
 
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble> {

@@ -9,7 +9,7 @@ use gft_model::policy::{Keep, Seeds, Want};
 use gft_model::random::Stream;
 use gft_model::{Adapter, Architecture, Batch, LoraConfig, Policy};
 
-use crate::machine::Emulated;
+use crate::machine::{Emulated, LIBRARIES};
 use crate::models::{Random, full, plain, policy};
 
 /// What is measured is above what is predicted by what the prediction leaves out: small lists, and results of the
@@ -164,6 +164,14 @@ fn sampling_takes_what_is_predicted() {
         let predicted = footprint(&policy).sampling(size).total();
         near(&format!("{ffn}, {vocab}, {precision:?}"), machine.peak() - held, predicted, 0.0);
     }
+}
+
+#[test]
+fn of_an_open_device_only_what_its_libraries_take_later_is_counted() {
+    let open = Emulated::default().device(Precision::Bf16).memory().unwrap();
+    assert_eq!(open.formats.libraries, LIBRARIES);
+    let closed = gft_cuda::formats(Precision::Bf16).libraries;
+    assert!(closed > 600 << 20, "a card's context is not in {closed} bytes");
 }
 
 #[test]
