@@ -121,6 +121,7 @@ const std::map<std::string, Entry> &kernels() {
         NAMED(attention_bf16_backward, attention_backward_queries_bf16_128),
         NAMED(attention_bf16_backward, attention_backward_keys_bf16_64),
         NAMED(attention_bf16_backward, attention_backward_keys_bf16_128),
+        NAMED(attention_bf16_backward, add_key_parts),
         NAMED(cached_attention, store_f32),
         NAMED(cached_attention, store_bf16),
         WIDTHS(cached_attention, cached_attention_f32),

@@ -16,6 +16,7 @@ pub mod driver;
 mod launch;
 mod memory;
 mod optimizer;
+mod parts;
 mod plan;
 mod pool;
 mod products;

@@ -75,7 +75,7 @@ fn update(arch: &Architecture, precision: Precision, keep: Keep, with_reference:
     let reference = with_reference.then(|| on(&machine, arch, precision, 2));
     let kl = reference.as_ref().map(|reference| (KlDirection::PolicyToReference, reference));
     step(&mut policy, keep, kl);
-    let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: with_reference };
+    let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: with_reference, trees: false };
     let print = footprint(&policy);
     let weights = print.weights() + print.rounded_weights();
     let policies = if with_reference { 2 } else { 1 };
@@ -127,7 +127,8 @@ fn adapters_take_what_is_predicted() {
                 step(&mut policy, keep, None);
                 // Queries, keys and values are one product.
                 let print = Footprint { adapters: Some((trained, 3 * 4)), ..footprint(&policy) };
-                let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: false };
+                let size =
+                    PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: false, trees: false };
                 let held = print.weights() + print.rounded_weights() + 4 * 4 * trained;
                 let what = format!("adapters, {ffn}, {vocab}, {precision:?}, {keep:?}");
                 // The ranks are counted for every product, and not all have adapters.
