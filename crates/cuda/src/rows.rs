@@ -270,6 +270,14 @@ pub(crate) fn rotate(
     unsafe { cuda.launch(kernel!(kept, "rotate"), grid(rows, 1)?, &args) }
 }
 
+pub(crate) fn rotate_batch(cuda: &Cuda, plan: &CudaPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) -> Done {
+    if plan.rotations != heads.dim / 2 {
+        let (rotations, dim) = (plan.rotations, heads.dim);
+        return Err(crate::backend::Trouble::Other(format!("rotations of {rotations} for heads of {dim}")));
+    }
+    rotate(cuda, (&plan.cos, &plan.sin), plan.tokens, heads, inverse, qkv)
+}
+
 pub(crate) fn rotate_rows(cuda: &Cuda, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) -> Done {
     let rows = fused_rows(heads, qkv.range.len());
     if cos.len() < rows * heads.dim / 2 || sin.len() < rows * heads.dim / 2 {

@@ -10,7 +10,7 @@ use gft_model::device::{
 use gft_model::random::Stream;
 
 use crate::attention::{Attention, BF16_WIDTHS};
-use crate::backend::{FIXED_ROWS, Number, Trouble};
+use crate::backend::{FIXED_ROWS, Number};
 use crate::cache::{self, CudaCache};
 use crate::casts;
 use crate::device::Cuda;
@@ -174,11 +174,19 @@ impl Device for Cuda {
     }
 
     fn matmul_weight(&self, op: MatMul, a: Ref<'_>, weight: Ref<'_>, out: Mut<'_>) {
-        run!(self, "matmul", products::matmul_weight(self, op, a, weight, out));
+        run!(self, "matmul", products::matmul_weight(self, op, a, weight, None, out));
     }
 
     fn matmul_half(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) {
-        run!(self, "matmul_half", products::matmul_half(self, op, a, b, out));
+        run!(self, "matmul_half", products::matmul_half(self, op, a, b, None, out));
+    }
+
+    fn matmul_weight_onto(&self, op: MatMul, a: Ref<'_>, weight: Ref<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "matmul", products::matmul_weight(self, op, a, weight, Some(onto), out));
+    }
+
+    fn matmul_half_onto(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "matmul_half", products::matmul_half(self, op, a, b, Some(onto), out));
     }
 
     fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> CudaPacked {
@@ -201,6 +209,10 @@ impl Device for Cuda {
         out: Mut<'_>,
     ) {
         run!(self, "linear", weight.apply(self, rows, apart, accumulate, x, out));
+    }
+
+    fn linear_onto(&self, weight: &CudaPacked, rows: usize, x: Ref<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "linear", weight.apply_onto(self, rows, x, onto, out));
     }
 
     fn dropout(&self, stream: Stream, drop: f64, x: Mut<'_>) {
@@ -273,15 +285,7 @@ impl Device for Cuda {
     }
 
     fn rotate(&self, plan: &CudaPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) {
-        run!(self, "rotate", {
-            if plan.rotations != heads.dim / 2 {
-                return Err(Trouble::Other(format!(
-                    "rotations of {} for heads of {}",
-                    plan.rotations, heads.dim
-                )));
-            }
-            rows::rotate(self, (&plan.cos, &plan.sin), plan.tokens, heads, inverse, qkv)
-        });
+        run!(self, "rotate", rows::rotate_batch(self, plan, heads, inverse, qkv));
     }
 
     fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::Unavailable;
+use crate::backend::Trouble;
 
 /// Folders to search first.
 pub const FOLDERS: &str = "GFT_CUDA_PATH";
@@ -74,6 +75,18 @@ pub fn find(driver: u32) -> Result<(), Unavailable> {
 /// A package of pip's with libraries that suit a driver: up to CUDA 12 its name ends in the major version.
 fn package(name: &str, driver: u32) -> String {
     if driver < 13 { format!("{name}-cu{driver}") } else { name.to_owned() }
+}
+
+/// Refuses a library that the driver does not know: it takes those of its own major version and of those before it.
+pub fn suits(library: &str, version: (i32, i32), driver: (i32, i32)) -> Result<(), Trouble> {
+    if version.0 <= driver.0 {
+        return Ok(());
+    }
+    let ((major, minor), (newest, minor_of)) = (version, driver);
+    Err(Trouble::Other(format!(
+        "{library} {major}.{minor} is newer than the driver, which knows CUDA {newest}.{minor_of}: install a newer driver, or \
+         NVRTC and cuBLASLt of CUDA {newest} in place of those that the system's loader finds"
+    )))
 }
 
 /// Opens a library by its full path, for good, if one that suits the driver lies in one of these folders.
@@ -195,5 +208,13 @@ mod tests {
     fn a_package_is_named_as_pip_has_it_for_the_driver() {
         assert_eq!(package("nvidia-cublas", 12), "nvidia-cublas-cu12");
         assert_eq!(package("nvidia-cublas", 13), "nvidia-cublas");
+    }
+
+    #[test]
+    fn a_library_of_a_major_version_that_the_driver_does_not_know_is_refused() {
+        assert_eq!(suits("cuBLASLt", (12, 9), (12, 4)), Ok(()));
+        assert_eq!(suits("cuBLASLt", (12, 8), (13, 0)), Ok(()));
+        let refused = suits("cuBLASLt", (13, 0), (12, 8)).unwrap_err().to_string();
+        assert!(refused.starts_with("cuBLASLt 13.0") && refused.contains("CUDA 12.8"), "{refused}");
     }
 }
