@@ -222,6 +222,12 @@ fn attention_over_the_cache() {
                     device.cached_attention(&cache, layer, window, &chains, queries.get(), out.set());
                     results.push(("cached_attention", out.read(device)));
                 }
+                // Other chains after those: of other rows, and one of them shorter.
+                let mut others = vec![chains[1].clone(), chains[0].clone(), chains[2].clone()];
+                others[0].runs.pop();
+                let mut out = room(device, chains.len() * heads.heads * heads.dim);
+                device.cached_attention(&cache, 0, window, &others, queries.get(), out.set());
+                results.push(("other chains", out.read(device)));
                 results
             });
         }
