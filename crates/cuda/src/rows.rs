@@ -8,7 +8,7 @@ use gft_model::random::Stream;
 
 use crate::backend::Arg::{F32, F64, Ptr, U32, U64};
 use crate::device::Cuda;
-use crate::launch::{Done, each_row, elements, grid, kernel, number};
+use crate::launch::{Done, each_row, each_row_by_eights, elements, grid, kernel, number};
 use crate::memory::{HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 
@@ -292,7 +292,7 @@ pub(crate) fn swiglu(cuda: &Cuda, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) ->
     let (to, kept) = act.any(rows * ffn)?;
     let args = [Ptr(gate_up.of(kept, rows * 2 * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `2 ffn` and of `ffn`.
-    unsafe { cuda.launch(kernel!(kept, "swiglu"), each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu"), each_row_by_eights(rows, ffn)?, &args) }
 }
 
 pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) -> Done {
@@ -300,5 +300,5 @@ pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mu
     let (to, kept) = gate_up.any(rows * 2 * ffn)?;
     let args = [Ptr(act.of(kept, rows * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `ffn` and of `2 ffn`.
-    unsafe { cuda.launch(kernel!(kept, "swiglu_backward"), each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu_backward"), each_row_by_eights(rows, ffn)?, &args) }
 }
