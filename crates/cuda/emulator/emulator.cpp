@@ -128,7 +128,7 @@ const std::map<std::string, Entry> &kernels() {
         WIDTHS(cached_attention, cached_attention_bf16),
         NAMED(cached_attention, cached_attention_combine),
         NAMED(vocabulary, chunk_stats),
-        NAMED(vocabulary, chunk_backward),
+        ELEMENTS(vocabulary, chunk_backward),
         NAMED(sampling, draw),
         NAMED(optimizer, sum_squares),
         NAMED(optimizer, sum_squares_finish),

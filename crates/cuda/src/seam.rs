@@ -9,33 +9,15 @@ use gft_model::device::{
 };
 use gft_model::random::Stream;
 
-use crate::attention::{Attention, BF16_WIDTHS};
-use crate::backend::{FIXED_ROWS, Number};
-use crate::cache::{self, CudaCache};
+use crate::attention::Attention;
+use crate::backend::Number;
+use crate::cache::CudaCache;
 use crate::casts;
-use crate::device::Cuda;
-use crate::driver::LIBRARIES;
+use crate::device::{Cuda, LOGITS, formats};
 use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
 use crate::{Precision, optimizer, rows, sampling, uploads, vocabulary};
-
-/// Elements of logits that are worked on together: 512 MiB, because each chunk's results are waited for.
-const LOGITS: usize = 1 << 27;
-
-/// How a card keeps numbers, whichever card.
-pub fn formats(precision: Precision) -> MemoryFormats {
-    MemoryFormats {
-        rounds: precision == Precision::Bf16,
-        activation: if precision == Precision::Bf16 { 2 } else { 4 },
-        attention: if precision == Precision::Bf16 { &BF16_WIDTHS } else { &[] },
-        cached: cache::bytes(precision) as u64,
-        logits_at_once: LOGITS,
-        fixed_rows: FIXED_ROWS,
-        widened: products::WIDENED as u64,
-        libraries: LIBRARIES,
-    }
-}
 
 /// Runs an operation that gives nothing.
 macro_rules! run {
@@ -372,8 +354,24 @@ impl Device for Cuda {
         logits: Mut<'_>,
         reference: Option<Ref<'_>>,
     ) {
-        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference);
+        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference, None);
         run!(self, "chunk_backward", done());
+    }
+
+    fn chunk_backward_activation(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        stats: &ChunkStats,
+        seeds: &ChunkSeeds,
+        logits: Mut<'_>,
+        reference: Option<Ref<'_>>,
+    ) -> Option<CudaBuffer> {
+        let mut kept = (self.activations() != Number::F32).then(|| self.alloc_activation(logits.range.len()));
+        let apart = kept.as_mut().map(Buffer::all_mut);
+        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference, apart);
+        run!(self, "chunk_backward", done());
+        kept
     }
 
     fn begin_step(&self) {
