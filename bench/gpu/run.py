@@ -3,6 +3,9 @@
     python bench/gpu/run.py --gft target/release/gft --python /opt/venv/bin/python          # 10 minutes on an H200
     python bench/gpu/run.py --gft target/release/gft --only checks
 
+gft needs NVRTC and cuBLASLt beside the driver: with `--python` those of its packages, else `pip install nvidia-cuda-nvrtc
+nvidia-cublas` (for a driver of CUDA 13; `-cu12` behind each name for one of CUDA 12) in the environment that is active.
+
 First what must hold, then figures. A check that fails ends the script with code 1 after all have run: times of a device
 that computes something else are worth nothing. `--python` needs torch and transformers with CUDA; without it PyTorch's
 columns stay empty. Memory is the card's, as nvidia-smi counts it while a command runs, less what was used before.
@@ -27,7 +30,8 @@ PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 
 F32, BF16 = 2e-5, 0.15
 
 
-WITHOUT_GRAPHS = os.environ | {"GFT_CUDA_GRAPHS": "0"}
+def without_graphs():
+    return os.environ | {"GFT_CUDA_GRAPHS": "0"}
 
 
 def command(args, *words, env=None):
@@ -92,7 +96,7 @@ def checks(args):
             device = ("--device", "cuda", "--precision", precision)
             same = completions(args, case, 16, *device) == completions(args, case, 1, *device)
             yield f"completions of {case} in {precision} alone and among 16", same, "bit for bit" if same else "differ"
-            same = completions(args, case, 16, *device) == completions(args, case, 16, *device, env=WITHOUT_GRAPHS)
+            same = completions(args, case, 16, *device) == completions(args, case, 16, *device, env=without_graphs())
             yield f"completions of {case} in {precision} without graphs", same, "bit for bit" if same else "differ"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -167,7 +171,7 @@ def figures(args):
         say("group", None, error)
     # Decoding.
     decode = [*bench, "decode", "--decode-batch", "256", "--decode-prompt", "64", "--new-tokens", "256"]
-    rows, error = measured(decode, env=WITHOUT_GRAPHS)
+    rows, error = measured(decode, env=without_graphs())
     say("decode 256x(64+256), gft bf16, no graphs", rows[-1] if rows else None, error)
     rows, error = measured(decode)
     ours = rows[-1] if rows else None
@@ -187,6 +191,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="two runs of each figure")
     args = parser.parse_args()
     args.gft = str(Path(args.gft).resolve())
+    if args.python:
+        # Where gft looks for NVRTC and cuBLASLt.
+        asked = [args.python, "-c", "import sys; print(sys.prefix)"]
+        prefix = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        os.environ["VIRTUAL_ENV"] = prefix
 
     name, driver, memory = smi("name,driver_version,memory.total")
     print(f"{name}, {float(memory) / 1024:.0f} GiB, driver {driver}, {time.strftime('%Y-%m-%d')}")

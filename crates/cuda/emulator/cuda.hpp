@@ -82,8 +82,8 @@ template <typename T> T __shfl_sync(unsigned, T x, unsigned lane) {
 }
 
 // A block's threads share one of the host's: nothing comes between.
-inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long x) {
-    const unsigned long long old = *p;
+inline unsigned atomicAdd(unsigned *p, unsigned x) {
+    const unsigned old = *p;
     *p = old + x;
     return old;
 }

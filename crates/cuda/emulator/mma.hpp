@@ -68,6 +68,12 @@ inline void store_pair(bf16 *p, float low, float high) {
     p[1] = to_bf16(high);
 }
 
+inline void store_pair(float *p, float low, float high) {
+    gft::check_aligned(p, 8, "a pair's place is not aligned to 8 bytes");
+    p[0] = low;
+    p[1] = high;
+}
+
 inline void multiply_fragments(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     const gft::Fragments mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
     const gft::Fragments *all = gft::block().exchange(mine, gft::State::AtProduct);

@@ -120,14 +120,14 @@ __device__ inline void add_weighted_tile(Scores<N> &sum, const Scores<B> &weight
 }
 
 // Writes a warp's rows below `count` of the block's tile, times `scale[0]` in the first eight and `scale[1]` in the
-// others, rounded.
+// others, rounded where a row is of bf16.
 template <u32 N, typename RowOf>
 __device__ inline void write_tile(const Scores<N> &sum, u32 count, const float (&scale)[2], RowOf row_of) {
     const u32 g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = threadIdx.x / WARP * OWN_ROWS + g + 8 * half;
         if (r < count) {
-            bf16 *row = row_of(r) + 2 * t;
+            auto *row = row_of(r) + 2 * t;
 #pragma unroll
             for (u32 i = 0; i < N / 8; ++i) {
                 const float (&x)[4] = sum.at[i];

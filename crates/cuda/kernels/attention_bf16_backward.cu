@@ -101,21 +101,36 @@ template <u32 N> __device__ inline void queries_backward(const Gradient &a) {
     write_tile<N>(sum, tile.count, scale, [&](u32 r) { return a.dqkv + a.query(tile.token + r, head); });
 }
 
-// The queries that see a tile of keys, QUERIES at a time: those of each head of the group, and of each the heirs'
-// runs.
+// One entry of the plan's parts of tiles: of the queries that see the tile those `from`..`to`, counted along the heirs;
+// `place` among the sums of parts where other parts have the others, else NO_PLACE.
+struct Part {
+    Tile tile;
+    u32 from, to, place;
+};
+
+constexpr u32 NO_PLACE = 0xffffffffu;
+
+__device__ inline Part load_part(const u32 *parts, u32 index) {
+    const u32 *at = parts + 8 * index;
+    return Part{load_tile(at, 0), at[4], at[5], at[6]};
+}
+
+// The queries of a part, QUERIES at a time: those of each head of the group, and of each the heirs' runs.
 struct Walk {
     const u32 *runs;
     u32 heirs, heirs_end, last_head;
     u32 position;
     u64 end; // the first position that sees none of the keys any more
+    u32 part_from, part_to;
     u32 head, run;
     u32 first, to; // within the run
     Run tokens;
 
-    __device__ Walk(const Gradient &a, const Tile &tile, u32 kv)
-        : runs(a.runs), heirs(a.run_offsets[tile.segment]), heirs_end(a.run_offsets[tile.segment + 1]),
-          last_head((kv + 1) * a.heads.group() - 1), position(tile.position),
-          end(u64(tile.position) + tile.count - 1 + a.window), head(kv * a.heads.group()), run(heirs) {
+    __device__ Walk(const Gradient &a, const Part &part, u32 kv)
+        : runs(a.runs), heirs(a.run_offsets[part.tile.segment]), heirs_end(a.run_offsets[part.tile.segment + 1]),
+          last_head((kv + 1) * a.heads.group() - 1), position(part.tile.position),
+          end(u64(part.tile.position) + part.tile.count - 1 + a.window), part_from(part.from), part_to(part.to),
+          head(kv * a.heads.group()), run(heirs) {
         enter();
     }
 
@@ -141,13 +156,18 @@ struct Walk {
     }
 
   private:
-    // Begins the next run that sees a key.
+    // How much of the run lies before a place along the heirs.
+    __device__ u32 within(u32 place) const {
+        return place > tokens.first ? min(place - tokens.first, tokens.count) : 0;
+    }
+
+    // Begins the next run that sees a key and has queries of the part.
     __device__ void enter() {
         for (; head <= last_head; ++head, run = heirs) {
             for (; run < heirs_end; ++run) {
                 tokens = load_run(runs, run);
-                first = position > tokens.position ? position - tokens.position : 0;
-                to = end > tokens.position ? static_cast<u32>(min(u64(tokens.count), end - tokens.position)) : 0;
+                first = max(within(part_from), position > tokens.position ? position - tokens.position : 0);
+                to = end > tokens.position ? static_cast<u32>(min(u64(within(part_to)), end - tokens.position)) : 0;
                 if (first < to) {
                     return;
                 }
@@ -156,13 +176,15 @@ struct Walk {
     }
 };
 
-template <u32 N> __device__ inline void keys_backward(const Gradient &a) {
+// `sums` is for the parts that have a place there: [places, kv_heads, 2, TILE, N], of the keys and then of the values.
+template <u32 N> __device__ inline void keys_backward(const Gradient &a, float *sums) {
     bf16 *keys = shared_halves();
     bf16 *values = keys + HALF_TILE<N, TILE>;
     // Queries and then the gradients of their results, twice: one in use, one on its way.
     bf16 *moving = values + HALF_TILE<N, TILE>;
     const u32 kv = blockIdx.x % a.heads.kv_heads;
-    const Tile tile = load_tile(a.tiles, blockIdx.x / a.heads.kv_heads);
+    const Part part = load_part(a.tiles, blockIdx.x / a.heads.kv_heads);
+    const Tile tile = part.tile;
     const auto begin_queries = [&](const Walk &walk, u32 turn) {
         bf16 *queries = moving + turn * 2 * HALF_TILE<N, QUERIES>;
         bf16 *of_out = queries + HALF_TILE<N, QUERIES>;
@@ -175,7 +197,7 @@ template <u32 N> __device__ inline void keys_backward(const Gradient &a) {
     };
     begin_rows<N, TILE>(keys, tile.count, a.qkv, [&](u32 r) { return a.qkv + a.key(tile.token + r, kv); });
     begin_rows<N, TILE>(values, tile.count, a.qkv, [&](u32 r) { return a.qkv + a.value(tile.token + r, kv); });
-    Walk walk(a, tile, kv);
+    Walk walk(a, part, kv);
     begin_queries(walk, 0);
     const u32 own_row = threadIdx.x / WARP * OWN_ROWS;
     Scores<N> dk, dv;
@@ -214,22 +236,56 @@ template <u32 N> __device__ inline void keys_backward(const Gradient &a) {
         walk = next;
     }
     const float scale[2] = {a.scale, a.scale}, one[2] = {1.0f, 1.0f};
+    if (part.place != NO_PLACE) {
+        float *own = sums + (u64(part.place) * a.heads.kv_heads + kv) * 2 * TILE * N;
+        write_tile<N>(dk, tile.count, scale, [&](u32 r) { return own + r * N; });
+        write_tile<N>(dv, tile.count, one, [&](u32 r) { return own + (TILE + r) * N; });
+        return;
+    }
     write_tile<N>(dk, tile.count, scale, [&](u32 r) { return a.dqkv + a.key(tile.token + r, kv); });
     write_tile<N>(dv, tile.count, one, [&](u32 r) { return a.dqkv + a.value(tile.token + r, kv); });
 }
 
-#define BACKWARD_BF16(N, NAME, WORK)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(MMA_THREADS) NAME##_bf16_##N(                                        \
-        const bf16 *qkv, const bf16 *dout, const float *lse, const float *delta, const u32 *tiles,                    \
-        const u32 *run_offsets, const u32 *runs, bf16 *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim,             \
-        u32 window, float scale) {                                                                                    \
-        WORK<N>(Gradient{                                                                                             \
-            qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window,        \
-            scale});                                                                                                  \
+// The gradient of tiles of keys and values whose parts have sums of their own, added in the order of the parts. An entry of
+// `tiles`: first token, tokens, first place, parts.
+extern "C" __global__ void __launch_bounds__(THREADS) add_key_parts(
+    const float *sums, const u32 *tiles, bf16 *dqkv, u32 heads, u32 kv_heads, u32 dim) {
+    const Heads of{heads, kv_heads, dim};
+    const u32 kv = blockIdx.x % kv_heads;
+    const u32 *tile = tiles + 4 * (blockIdx.x / kv_heads);
+    const u32 token = tile[0], count = tile[1], parts = tile[3];
+    const u64 one = u64(2 * TILE) * dim;
+    const float *first = sums + (u64(tile[2]) * kv_heads + kv) * one;
+    for (u32 at = 4 * threadIdx.x; at < one; at += SPAN) {
+        const u32 row = at / dim, r = row % TILE;
+        if (r < count) {
+            float4 sum = load_quad(first + at);
+            for (u32 part = 1; part < parts; ++part) {
+                const float4 x = load_quad(first + part * kv_heads * one + at);
+                sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
+            }
+            const u32 column = row < TILE ? of.key_column(kv) : of.value_column(kv);
+            store_quad(dqkv + u64(token + r) * of.width() + column + at % dim, sum);
+        }
     }
+}
+
+#define GRADIENT_PARAMETERS                                                                                           \
+    const bf16 *qkv, const bf16 *dout, const float *lse, const float *delta, const u32 *tiles,                        \
+        const u32 *run_offsets, const u32 *runs, bf16 *dqkv, u32 total, u32 heads, u32 kv_heads, u32 dim, u32 window, \
+        float scale
+#define GRADIENT                                                                                                      \
+    Gradient{                                                                                                         \
+        qkv, dout, lse, delta, tiles, run_offsets, runs, dqkv, total, Heads{heads, kv_heads, dim}, window, scale}
 #define BACKWARDS_BF16(N)                                                                                             \
-    BACKWARD_BF16(N, attention_backward_queries, queries_backward)                                                    \
-    BACKWARD_BF16(N, attention_backward_keys, keys_backward)
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS)                                                         \
+        attention_backward_queries_bf16_##N(GRADIENT_PARAMETERS) {                                                    \
+        queries_backward<N>(GRADIENT);                                                                                \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS)                                                         \
+        attention_backward_keys_bf16_##N(GRADIENT_PARAMETERS, float *sums) {                                          \
+        keys_backward<N>(GRADIENT, sums);                                                                             \
+    }
 
 BACKWARDS_BF16(64)
 BACKWARDS_BF16(128)

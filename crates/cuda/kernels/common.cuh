@@ -110,6 +110,42 @@ __device__ inline void store_quad(bf16 *p, float4 x) {
         make_ushort4(to_bf16(x.x).bits, to_bf16(x.y).bits, to_bf16(x.z).bits, to_bf16(x.w).bits);
 }
 
+// ---- Eight elements at once: of bf16 by one access of 16 bytes ----------------------------------------------------
+
+struct Eight {
+    float at[8];
+};
+
+template <typename E> __device__ inline bool eight_aligned(const E *p) {
+    return (reinterpret_cast<u64>(p) & 15u) == 0;
+}
+
+__device__ inline Eight load_eight(const float *p) {
+    const float4 a = load_quad(p), b = load_quad(p + 4);
+    return Eight{{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+}
+
+__device__ inline Eight load_eight(const bf16 *p) {
+    const uint4 bits = *reinterpret_cast<const uint4 *>(p);
+    const auto first = [](u32 pair) { return __uint_as_float(pair << 16); };
+    const auto second = [](u32 pair) { return __uint_as_float(pair & 0xffff0000u); };
+    return Eight{
+        {first(bits.x), second(bits.x), first(bits.y), second(bits.y), first(bits.z), second(bits.z), first(bits.w),
+         second(bits.w)}};
+}
+
+__device__ inline void store_eight(float *p, const Eight &x) {
+    store_quad(p, make_float4(x.at[0], x.at[1], x.at[2], x.at[3]));
+    store_quad(p + 4, make_float4(x.at[4], x.at[5], x.at[6], x.at[7]));
+}
+
+__device__ inline void store_eight(bf16 *p, const Eight &x) {
+    const auto pair = [&](u32 i) {
+        return to_bf16(x.at[2 * i]).bits | static_cast<u32>(to_bf16(x.at[2 * i + 1]).bits) << 16;
+    };
+    *reinterpret_cast<uint4 *>(p) = make_uint4(pair(0), pair(1), pair(2), pair(3));
+}
+
 __device__ inline void store(float *p, float x) {
     *p = x;
 }

@@ -41,18 +41,55 @@ __device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
+// Visits the block's share of a row of gates, of as many ups and of act: visit(gate, up, act), which changes what it
+// likes of them; WRITES says whether gate and up are written too. A thread has eight elements in a row where every
+// row allows it, else eight that are a block's width apart.
+template <bool WRITES, typename Gate, typename E, typename Visit>
+__device__ inline void visit_row(Gate *gate, Gate *up, E *act, u32 ffn, Visit visit) {
+    const u64 first = 8 * THREADS * u64(blockIdx.y);
+    if (eight_aligned(gate) && eight_aligned(up) && eight_aligned(act) && ffn % 8 == 0) {
+        const u64 i = first + 8 * threadIdx.x;
+        if (i < ffn) {
+            Eight g = load_eight(gate + i), u = load_eight(up + i), a{};
+            if constexpr (WRITES) {
+                a = load_eight(act + i);
+            }
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) {
+                visit(g.at[j], u.at[j], a.at[j]);
+            }
+            store_eight(act + i, a);
+            if constexpr (WRITES) {
+                store_eight(gate + i, g);
+                store_eight(up + i, u);
+            }
+        }
+        return;
+    }
+    for (u32 j = 0; j < 8; ++j) {
+        const u64 i = first + threadIdx.x + j * THREADS;
+        if (i < ffn) {
+            float g = widen(gate[i]), u = widen(up[i]), a = WRITES ? widen(act[i]) : 0.0f;
+            visit(g, u, a);
+            store(act + i, a);
+            if constexpr (WRITES) {
+                store(gate + i, g);
+                store(up + i, u);
+            }
+        }
+    }
+}
+
 template <typename E> __device__ inline void swiglu(const E *gate_up, E *act, u32 ffn) {
     const E *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
-    const auto one = [](u64, float g, float u) { return g * sigmoid(g) * u; };
-    map_span(act + u64(blockIdx.x) * ffn, SPAN * u64(blockIdx.y), ffn, one, gate, gate + ffn);
+    const auto one = [](float g, float u, float &a) { a = g * sigmoid(g) * u; };
+    visit_row<false>(gate, gate + ffn, act + u64(blockIdx.x) * ffn, ffn, one);
 }
 
 // In place: gate and up are replaced by their gradients, with silu'(g) = s + silu (1 - s), and the output's gradient by the
 // output.
 template <typename E> __device__ inline void swiglu_backward(E *act, E *gate_up, u32 ffn) {
-    act += u64(blockIdx.x) * ffn;
     E *gate = gate_up + u64(blockIdx.x) * 2 * ffn;
-    E *up = gate + ffn;
     const auto one = [](float &g, float &u, float &a) {
         const float s = sigmoid(g);
         const float silu = g * s;
@@ -61,34 +98,7 @@ template <typename E> __device__ inline void swiglu_backward(E *act, E *gate_up,
         g = d * u * (s + silu * (1.0f - s));
         u = d * silu;
     };
-    const u64 first = SPAN * u64(blockIdx.y);
-    // Three outputs: `map_span` has one. A row's width is the same for all three pointers, so a whole row is wide or is
-    // not.
-    if (quad_aligned(gate) && quad_aligned(up) && quad_aligned(act) && ffn % 4 == 0) {
-        const u64 i = first + 4 * threadIdx.x;
-        if (i < ffn) {
-            float4 g = load_quad(gate + i), u = load_quad(up + i);
-            float4 a = load_quad(act + i);
-            one(g.x, u.x, a.x);
-            one(g.y, u.y, a.y);
-            one(g.z, u.z, a.z);
-            one(g.w, u.w, a.w);
-            store_quad(act + i, a);
-            store_quad(gate + i, g);
-            store_quad(up + i, u);
-        }
-        return;
-    }
-    for (u32 j = 0; j < 4; ++j) {
-        const u64 i = first + threadIdx.x + j * THREADS;
-        if (i < ffn) {
-            float g = widen(gate[i]), u = widen(up[i]), a = widen(act[i]);
-            one(g, u, a);
-            store(act + i, a);
-            store(gate + i, g);
-            store(up + i, u);
-        }
-    }
+    visit_row<true>(gate, gate + ffn, act + u64(blockIdx.x) * ffn, ffn, one);
 }
 
 #define ELEMENTWISE(SUFFIX, E)                                                                                        \

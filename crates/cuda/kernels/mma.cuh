@@ -25,6 +25,11 @@ __device__ inline void store_pair(bf16 *p, float low, float high) {
     *reinterpret_cast<u32 *>(p) = pack_bf16(low, high);
 }
 
+// The same of f32; `p` is aligned to 8 bytes.
+__device__ inline void store_pair(float *p, float low, float high) {
+    *reinterpret_cast<float2 *>(p) = make_float2(low, high);
+}
+
 // d += A B.
 __device__ inline void multiply_fragments(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

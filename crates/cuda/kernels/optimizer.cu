@@ -44,11 +44,13 @@ struct AdamW {
     }
 };
 
+// `rounded` gets the parameters once more, unless it is null.
 extern "C" __global__ void __launch_bounds__(THREADS) adamw(
-    const float *grads, float *params, float *m, float *v, u64 n, float keep, float step, float root,
+    const float *grads, float *params, float *m, float *v, bf16 *rounded, u64 n, float keep, float step, float root,
     float one_minus_beta1, float beta2, float one_minus_beta2, float eps, float gradient_scale) {
     const AdamW update{keep, step, root, one_minus_beta1, beta2, one_minus_beta2, eps, gradient_scale};
-    const bool wide = quad_aligned(grads) && quad_aligned(params) && quad_aligned(m) && quad_aligned(v);
+    const bool wide = quad_aligned(grads) && quad_aligned(params) && quad_aligned(m) && quad_aligned(v) &&
+                      quad_aligned(rounded);
     const u64 whole = wide ? n / 4 * 4 : 0;
     for (u64 i = 4 * (u64(blockIdx.x) * THREADS + threadIdx.x); i < whole; i += u64(gridDim.x) * SPAN) {
         const float4 g4 = load_quad(grads + i);
@@ -58,10 +60,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) adamw(
         update(g4.z, p4.z, m4.z, v4.z);
         update(g4.w, p4.w, m4.w, v4.w);
         store_quad(params + i, p4);
+        if (rounded != nullptr) {
+            store_quad(rounded + i, p4);
+        }
         store_quad(m + i, m4);
         store_quad(v + i, v4);
     }
     for (u64 i = whole + u64(blockIdx.x) * THREADS + threadIdx.x; i < n; i += u64(gridDim.x) * THREADS) {
         update(grads[i], params[i], m[i], v[i]);
+        if (rounded != nullptr) {
+            store(rounded + i, params[i]);
+        }
     }
 }

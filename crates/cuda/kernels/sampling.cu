@@ -88,6 +88,31 @@ __device__ inline float of_descending(u32 place) {
 
 // ---- Sums of a digit's values -------------------------------------------------------------------------------------
 
+// Sums by their halves: cards add 32 bits in shared memory by one instruction, and 64 by trying until no other thread was
+// quicker, which the many that share a bin (of a first digit there are few) rarely are.
+struct Bins {
+    u32 *low, *high;
+
+    __device__ u64 at(u32 bin) const {
+        return static_cast<u64>(high[bin]) << 32 | low[bin];
+    }
+    __device__ void put(u32 bin, u64 sum) const {
+        low[bin] = static_cast<u32>(sum);
+        high[bin] = static_cast<u32>(sum >> 32);
+    }
+    // By several threads at once, in whatever order: whoever makes the lower half pass its end carries one.
+    __device__ void add(u32 bin, u64 more) const {
+        const u32 below = static_cast<u32>(more);
+        u32 above = static_cast<u32>(more >> 32);
+        if (below != 0) {
+            above += atomicAdd(low + bin, below) > ~below ? 1 : 0;
+        }
+        if (above != 0) {
+            atomicAdd(high + bin, above);
+        }
+    }
+};
+
 struct OfFind;
 struct OfScan;
 
@@ -98,13 +123,13 @@ struct Found {
 };
 
 // The first bin at which the running sum reaches `target`, which is not 0; `bin` is BINS where none does.
-__device__ inline Found find(const u64 *bins, u64 target) {
+__device__ inline Found find(Bins bins, u64 target) {
     Found *found = shared_array<OfFind, Found, 1>();
     u64 *of_warps = shared_array<OfScan, u64, WARP>();
     __syncthreads(); // all bins are whole, an earlier call's readers are done
     u64 own = 0;
     for (u32 i = 0; i < OWN_BINS; ++i) {
-        own += bins[OWN_BINS * threadIdx.x + i];
+        own += bins.at(OWN_BINS * threadIdx.x + i);
     }
     u64 through = own;
     for (u32 lanes = 1; lanes < WARP; lanes *= 2) {
@@ -127,8 +152,8 @@ __device__ inline Found find(const u64 *bins, u64 target) {
     u64 before = through - own;
     if (before < target && target <= through) {
         u32 bin = OWN_BINS * threadIdx.x;
-        for (; before + bins[bin] < target; ++bin) {
-            before += bins[bin];
+        for (; before + bins.at(bin) < target; ++bin) {
+            before += bins.at(bin);
         }
         found->bin = bin;
         found->before = before;
@@ -165,17 +190,17 @@ struct Kept {
 
     // The place of the first token at which the running sum of mass(tempered logit) reaches `target`, NOWHERE where
     // none does. `all` becomes the sum of all where it is one of so many.
-    template <typename Mass> __device__ u64 select(u64 *bins, u64 target, Mass mass, u64 *all = nullptr) const {
+    template <typename Mass> __device__ u64 select(Bins bins, u64 target, Mass mass, u64 *all = nullptr) const {
         u64 prefix = 0;
         for (int shift = 4 * DIGIT; shift >= 0; shift -= DIGIT) {
             __syncthreads();
             for (u32 bin = threadIdx.x; bin < BINS; bin += ROW_THREADS) {
-                bins[bin] = 0;
+                bins.put(bin, 0);
             }
             __syncthreads();
             each_kept([&](u64 at, float tempered) {
                 if (at >> shift >> DIGIT == prefix) {
-                    atomicAdd(&bins[(at >> shift) % BINS], mass(tempered));
+                    bins.add((at >> shift) % BINS, mass(tempered));
                 }
             });
             const Found found = find(bins, target);
@@ -221,7 +246,7 @@ struct Units {
 
 // The first token by id at which the running sum of probabilities passes the random number; the last with any where
 // rounding loses it, and 0 where none has any.
-__device__ inline u32 walk(u64 *bins, const float *z, u32 vocab, float scale, float lse, u64 uniform) {
+__device__ inline u32 walk(Bins bins, const float *z, u32 vocab, float scale, float lse, u64 uniform) {
     const Units units(lse);
     const u32 lane = threadIdx.x % WARP;
     u32 last = 0;
@@ -236,7 +261,7 @@ __device__ inline u32 walk(u64 *bins, const float *z, u32 vocab, float scale, fl
         }
         sum = bin * BINS < vocab ? warp_sum(sum) : 0;
         if (lane == 0) {
-            bins[bin] = sum;
+            bins.put(bin, sum);
         }
     }
     const Found found = find(bins, units.target(uniform));
@@ -245,7 +270,7 @@ __device__ inline u32 walk(u64 *bins, const float *z, u32 vocab, float scale, fl
     }
     for (u32 i = threadIdx.x; i < BINS; i += ROW_THREADS) {
         const u32 token = found.bin * BINS + i;
-        bins[i] = token < vocab ? units.of_logit(z[token] * scale) : 0;
+        bins.put(i, token < vocab ? units.of_logit(z[token] * scale) : 0);
     }
     return found.bin * BINS + find(bins, units.target(uniform) - found.before).bin;
 }
@@ -258,7 +283,7 @@ struct Draw {
 
 // Through the filters: `top_k` 0, `top_p` 0 (in units of 2^-62) and `log_min_p` -inf for none.
 __device__ inline Draw
-filtered(u64 *bins, const float *z, u32 vocab, float scale, u32 top_k, u64 top_p, float log_min_p, u64 uniform) {
+filtered(Bins bins, const float *z, u32 vocab, float scale, u32 top_k, u64 top_p, float log_min_p, u64 uniform) {
     Kept kept{z, vocab, scale, ANYWHERE, negative_infinity()};
     u32 first = ~0u;
     kept.each_kept([&](u64 at, float) { first = min(first, static_cast<u32>(at >> ID)); });
@@ -291,7 +316,8 @@ filtered(u64 *bins, const float *z, u32 vocab, float scale, u32 top_k, u64 top_p
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) draw(
     float *logits, const u64 *uniforms, const u32 *seen_offsets, const u32 *seen, float *before, u32 vocab, float scale,
     u32 greedy, u32 top_k, u64 top_p, float log_min_p, float penalty, u32 *tokens, float *logprobs) {
-    u64 *bins = reinterpret_cast<u64 *>(dynamic_shared());
+    u32 *halves = reinterpret_cast<u32 *>(dynamic_shared());
+    const Bins bins{halves, halves + BINS};
     const u32 row = blockIdx.x;
     float *z = logits + static_cast<u64>(row) * vocab;
     const float model_lse = log_sum_exp(z, vocab, scale);

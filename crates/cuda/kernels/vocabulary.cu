@@ -84,64 +84,94 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) chunk_stats(
     }
 }
 
-// z = map(i, z...) for the whole row.
-template <typename Map, typename... In>
-__device__ inline void map_row(float *z, u32 vocab, Map map, const In *...in) {
+// out = map(i, in[i]...) for the whole row.
+template <typename E, typename Map, typename... In>
+__device__ inline void map_row(E *out, u32 vocab, Map map, const In *...in) {
     for (u32 first = 0; first < vocab; first += 4 * ROW_THREADS) {
-        map_span(z, first, vocab, map, in...);
+        map_span(out, first, vocab, map, in...);
     }
 }
 
-// The gradient of all that is not a target's own log-probability, in place of a row of logits.
-__device__ inline void spread_backward(
-    float *z, const float *reference, u32 vocab, float inverse, u32 kl, float plain, float lse, float reference_lse,
-    float h, float entropy, float c, float divergence) {
-    if (c != 0.0f) {
-        map_row(
-            z, vocab,
-            [=](u64, float z, float r) {
-                const float log_p = fmaf(z, inverse, -lse), log_q = fmaf(r, inverse, -reference_lse);
-                const float p = expf(log_p);
-                const float of_kl =
-                    kl == REFERENCE_TO_POLICY ? p - expf(log_q) : p * (log_p - log_q - divergence);
-                return plain * p + inverse * (c * of_kl - h * p * (log_p + entropy));
-            },
-            z, reference);
-    } else if (h != 0.0f) {
-        map_row(
-            z, vocab,
-            [=](u64, float z) {
-                const float log_p = fmaf(z, inverse, -lse);
-                const float p = expf(log_p);
-                return plain * p - inverse * h * p * (log_p + entropy);
-            },
-            z);
-    } else {
-        map_row(z, vocab, [=](u64, float z) { return plain * expf(fmaf(z, inverse, -lse)); }, z);
-    }
-}
+// The gradient of all that is not a target's own log-probability, of a logit z and the reference's r, which is not
+// looked at where the divergence has no seed.
+struct Spread {
+    float inverse, plain, lse, reference_lse, h, entropy, c, divergence;
+    u32 kl;
 
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) chunk_backward(
-    float *logits, const float *reference, const u32 *targets, const u32 *tokens, u32 vocab, float temperature, u32 kl,
-    const float *lse, const float *reference_lse, const float *entropies, const float *kls,
-    const float *logprob_seeds, const float *entropy_seeds, const float *kl_seeds) {
-    const u32 row = blockIdx.x;
-    const float inverse = 1.0f / temperature;
-    float *z = logits + u64(row) * vocab;
-    float seeds = 0.0f;
-    for (u32 i = targets[row]; i < targets[row + 1]; ++i) {
-        seeds += logprob_seeds[i];
-    }
-    const float h = entropy_seeds == nullptr ? 0.0f : entropy_seeds[row];
-    const float c = kl == 0 || kl_seeds == nullptr ? 0.0f : kl_seeds[row];
-    spread_backward(
-        z, c == 0.0f ? nullptr : reference + u64(row) * vocab, vocab, inverse, kl, -seeds * inverse, lse[row],
-        c == 0.0f ? 0.0f : reference_lse[row], h, h == 0.0f ? 0.0f : entropies[row], c, c == 0.0f ? 0.0f : kls[row]);
-    __syncthreads();
-    // One thread: a token may be the target of a row more than once.
-    if (threadIdx.x == 0) {
-        for (u32 i = targets[row]; i < targets[row + 1]; ++i) {
-            z[tokens[i]] += logprob_seeds[i] * inverse;
+    __device__ float operator()(float z, float r) const {
+        const float log_p = fmaf(z, inverse, -lse);
+        const float p = expf(log_p);
+        if (c != 0.0f) {
+            const float log_q = fmaf(r, inverse, -reference_lse);
+            const float of_kl = kl == REFERENCE_TO_POLICY ? p - expf(log_q) : p * (log_p - log_q - divergence);
+            return plain * p + inverse * (c * of_kl - h * p * (log_p + entropy));
         }
+        return h != 0.0f ? plain * p - inverse * h * p * (log_p + entropy) : plain * p;
+    }
+};
+
+// A row's targets and their seeds.
+struct Seeds {
+    const u32 *tokens;
+    const float *seeds;
+    u32 count;
+    float inverse;
+};
+
+// Adds what targets get for themselves, one after another by one thread: a token may be the target of a row more than
+// once. In f32 the rest of the gradient stands in the logits' place; rounded numbers are made anew of the logits, which
+// are still there.
+__device__ inline void add_targets(float *out, const float *, const float *, const Spread &, const Seeds &own) {
+    for (u32 i = 0; i < own.count; ++i) {
+        out[own.tokens[i]] += own.seeds[i] * own.inverse;
     }
 }
+
+__device__ inline void
+add_targets(bf16 *out, const float *z, const float *r, const Spread &spread, const Seeds &own) {
+    for (u32 i = 0; i < own.count; ++i) {
+        const u32 token = own.tokens[i];
+        float sum = spread(z[token], r == nullptr ? 0.0f : r[token]);
+        for (u32 j = 0; j < own.count; ++j) {
+            sum += own.tokens[j] == token ? own.seeds[j] * own.inverse : 0.0f;
+        }
+        store(out + token, sum);
+    }
+}
+
+template <typename E>
+__device__ inline void backward_row(
+    E *out, const float *z, const float *r, u32 vocab, const Spread &spread, const Seeds &own) {
+    if (r == nullptr) {
+        map_row(out, vocab, [=](u64, float z) { return spread(z, 0.0f); }, z);
+    } else {
+        map_row(out, vocab, [=](u64, float z, float r) { return spread(z, r); }, z, r);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        add_targets(out, z, r, spread, own);
+    }
+}
+
+#define CHUNK_BACKWARD(SUFFIX, E)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS) chunk_backward_##SUFFIX(                                \
+        E *out, const float *logits, const float *reference, const u32 *targets, const u32 *tokens, u32 vocab,        \
+        float temperature, u32 kl, const float *lse, const float *reference_lse, const float *entropies,              \
+        const float *kls, const float *logprob_seeds, const float *entropy_seeds, const float *kl_seeds) {            \
+        const u32 row = blockIdx.x, first = targets[row];                                                             \
+        const u64 at = u64(row) * vocab;                                                                              \
+        const Seeds own{tokens + first, logprob_seeds + first, targets[row + 1] - first, 1.0f / temperature};         \
+        float seeds = 0.0f;                                                                                           \
+        for (u32 i = 0; i < own.count; ++i) {                                                                         \
+            seeds += own.seeds[i];                                                                                    \
+        }                                                                                                             \
+        const float h = entropy_seeds == nullptr ? 0.0f : entropy_seeds[row];                                         \
+        const float c = kl == 0 || kl_seeds == nullptr ? 0.0f : kl_seeds[row];                                        \
+        const float entropy = h == 0.0f ? 0.0f : entropies[row];                                                      \
+        const float of_reference = c == 0.0f ? 0.0f : reference_lse[row], divergence = c == 0.0f ? 0.0f : kls[row];   \
+        const Spread spread{own.inverse, -seeds * own.inverse, lse[row], of_reference, h, entropy, c, divergence, kl}; \
+        backward_row(out + at, logits + at, c == 0.0f ? nullptr : reference + at, vocab, spread, own);                \
+    }
+
+CHUNK_BACKWARD(f32, float)
+CHUNK_BACKWARD(bf16, bf16)

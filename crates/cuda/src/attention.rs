@@ -9,7 +9,7 @@ use crate::casts::{Input, Output};
 use crate::device::Cuda;
 use crate::launch::{Done, blocks, grid, number, width_class};
 use crate::memory::{Memory, Mut, Place, Ref};
-use crate::plan::{CudaPlan, Seen};
+use crate::plan::{CudaPlan, Seen, TILE};
 
 /// Threads of a block, and of one whose products are the matrix units'.
 const THREADS: u32 = 256;
@@ -126,10 +126,7 @@ impl Attention<'_> {
             Ptr(lse.at(self.statistics())?),
         ];
         args.extend(self.shape()?);
-        let (kernel, shared, threads) = self.kernel(BF16_FORWARD, FORWARD)?;
-        let shape = blocks((self.plan.tiles * self.heads.heads, 1), threads, shared)?;
-        // SAFETY: rows for each of the plan's tokens, and the plan's own lists.
-        unsafe { self.cuda.launch(kernel, shape, &args)? };
+        self.run(self.kernel(BF16_FORWARD, FORWARD)?, self.plan.tiles * self.heads.heads, &args)?;
         out.finish(self.cuda)
     }
 
@@ -156,24 +153,52 @@ impl Attention<'_> {
         let dout = self.input(&dout, self.mixed())?;
         let delta = self.delta(&out, &dout)?;
         let qkv = self.input(&qkv, self.fused())?;
-        let (dqkv, plan) = (self.output(&dqkv, self.fused())?, self.plan);
-        let reads = [Ptr(qkv.at), Ptr(dout.at), Ptr(lse.at(self.statistics())?), Ptr(delta.address()?)];
-        let run = |(kernel, shared, threads), heads, tiles: &Memory, seen: &Seen| {
-            let mut args = reads.to_vec();
-            args.extend([
-                Ptr(tiles.address()?),
-                Ptr(seen.offsets.address()?),
-                Ptr(seen.runs.address()?),
-                Ptr(dqkv.at),
-            ]);
-            args.extend(self.shape()?);
-            let shape = blocks((plan.tiles * heads, 1), threads, shared)?;
-            // SAFETY: rows for each of the plan's tokens, and the plan's own lists.
-            unsafe { self.cuda.launch(kernel, shape, &args) }
-        };
+        let dqkv = self.output(&dqkv, self.fused())?;
         let Heads { heads, kv_heads, .. } = self.heads;
-        run(self.kernel(BF16_BACKWARD_QUERIES, BACKWARD_QUERIES)?, heads, &plan.query_tiles, &plan.chains)?;
-        run(self.kernel(BF16_BACKWARD_KEYS, BACKWARD_KEYS)?, kv_heads, &plan.key_tiles, &plan.heirs)?;
+        let plan = self.plan;
+        let reads = [Ptr(qkv.at), Ptr(dout.at), Ptr(lse.at(self.statistics())?), Ptr(delta.address()?)];
+        let args = |tiles: &Memory, seen: &Seen| -> Result<Vec<Arg>, Trouble> {
+            let lists = [Ptr(tiles.address()?), Ptr(seen.offsets.address()?), Ptr(seen.runs.address()?)];
+            Ok([&reads[..], &lists, &[Ptr(dqkv.at)], &self.shape()?].concat())
+        };
+        let of_queries = args(&plan.query_tiles, &plan.chains)?;
+        self.run(self.kernel(BF16_BACKWARD_QUERIES, BACKWARD_QUERIES)?, plan.tiles * heads, &of_queries)?;
+        let of_keys = self.kernel(BF16_BACKWARD_KEYS, BACKWARD_KEYS)?;
+        if self.matrix_units().is_none() {
+            self.run(of_keys, plan.tiles * kv_heads, &args(&plan.key_tiles, &plan.heirs)?)?;
+        } else {
+            let sums = self.room_of_parts()?;
+            let mut args = args(&plan.key_parts.entries, &plan.heirs)?;
+            args.push(Ptr(sums.address()?));
+            self.run(of_keys, plan.key_parts.count * kv_heads, &args)?;
+            self.add_parts(&sums, dqkv.at)?;
+        }
         dqkv.finish(self.cuda)
+    }
+
+    fn run(&self, (kernel, shared, threads): (&'static str, u32, u32), count: usize, args: &[Arg]) -> Done {
+        // SAFETY: rows for each of the plan's tokens, and the plan's own lists, with sums for all its parts.
+        unsafe { self.cuda.launch(kernel, blocks((count, 1), threads, shared)?, args) }
+    }
+
+    /// Room for the sums of parts: keys and values of a tile for each.
+    fn room_of_parts(&self) -> Result<Memory, Trouble> {
+        let Heads { kv_heads, dim, .. } = self.heads;
+        self.cuda.scratch(4 * self.plan.key_parts.places * kv_heads * 2 * TILE * dim)
+    }
+
+    /// Adds the sums of the tiles that several blocks have shared.
+    fn add_parts(&self, sums: &Memory, dqkv: u64) -> Done {
+        let (Heads { heads, kv_heads, dim }, parts) = (self.heads, &self.plan.key_parts);
+        let args = [
+            Ptr(sums.address()?),
+            Ptr(parts.shared.address()?),
+            Ptr(dqkv),
+            number(heads)?,
+            number(kv_heads)?,
+            number(dim)?,
+        ];
+        // SAFETY: sums that have been made, of tiles of the plan.
+        unsafe { self.cuda.launch("add_key_parts", grid(parts.tiles * kv_heads, 1)?, &args) }
     }
 }

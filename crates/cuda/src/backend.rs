@@ -77,7 +77,7 @@ pub struct Launch {
     pub shared: u32,
 }
 
-/// `out = op(a) op(b)`, or `out += op(a) op(b)`, of row-major matrices; sums are f32, whatever `out` is.
+/// `out = op(a) op(b)`, or `out = addend + op(a) op(b)`, of row-major matrices; sums are f32, whatever `out` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Rows of `out`.
@@ -106,8 +106,8 @@ pub struct Product {
     pub out: u64,
     /// Elements between its rows.
     pub out_stride: u64,
-    /// Adds to `out` instead of overwriting it.
-    pub accumulate: bool,
+    /// Where what is added begins: a matrix as `out` is, in type, size and stride, and `out` itself or apart from it.
+    pub addend: Option<u64>,
 }
 
 /// Rows of bytes in two places.
@@ -193,6 +193,11 @@ pub trait Backend: Send + Sync {
     /// Free and total memory in bytes.
     fn memory(&self) -> Result<(u64, u64), Trouble>;
 
+    /// Bytes that the machine's libraries will take once they are used: they are still among the free ones.
+    fn libraries(&self) -> u64 {
+        0
+    }
+
     /// Memory of so many bytes, at least 1, with unspecified contents.
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble>;
 
@@ -235,7 +240,7 @@ pub trait Backend: Send + Sync {
     /// A matrix product.
     ///
     /// # Safety
-    /// All three matrices lie in one allocation each; `out` overlaps neither operand.
+    /// All matrices lie in one allocation each; `out` overlaps neither operand, and the addend only if it is that.
     unsafe fn product(&self, product: Product) -> Result<(), Trouble>;
 
     /// One of the four above.

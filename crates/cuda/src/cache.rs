@@ -1,5 +1,7 @@
 //! Keys and values of generation in pages, and attention of single queries over them.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use gft_model::device::{Chain, Heads, PAGE, Slot};
 
 use crate::attention::{scale, window};
@@ -46,11 +48,25 @@ pub struct CudaCache {
     table: Option<Memory>,
     /// What the pages lie in.
     slabs: Vec<Memory>,
+    /// Every layer of a step asks for the same chains.
+    last: Mutex<Chains>,
+}
+
+/// Chains as the kernels take them.
+#[derive(Default)]
+struct Chains {
+    of: Vec<Chain>,
+    /// Where each chain's runs begin.
+    offsets: Vec<u32>,
+    /// `(tokens of the chain before it, page, tokens, 0)` of each run.
+    runs: Vec<[u32; 4]>,
+    /// Blocks that share a chain.
+    splits: usize,
 }
 
 impl CudaCache {
     pub(crate) fn new(layers: usize, heads: Heads) -> Self {
-        CudaCache { layers, heads, pages: Vec::new(), table: None, slabs: Vec::new() }
+        CudaCache { layers, heads, pages: Vec::new(), table: None, slabs: Vec::new(), last: Mutex::default() }
     }
 
     /// Bytes of a page: `[layers, kv_heads, 2, PAGE, dim]`, to the next 16 for the kernels' wide accesses.
@@ -117,6 +133,17 @@ impl CudaCache {
         unsafe { cuda.launch(kernel, blocks((slots.len(), 1), THREADS, 0)?, &args) }
     }
 
+    /// Chains as the kernels take them, looked at and arranged once a step. Their bytes are compared on their way to the card as
+    /// those of all lists.
+    fn chains(&self, chains: &[Chain]) -> Result<MutexGuard<'_, Chains>, Trouble> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.of != chains {
+            self.check(chains.iter().flat_map(|chain| chain.runs.iter().copied()), 0)?;
+            *last = Chains::new(chains)?;
+        }
+        Ok(last)
+    }
+
     /// Attention of the query in row `i` of `qkv` over `chains[i]`.
     pub(crate) fn attention(
         &self,
@@ -127,12 +154,14 @@ impl CudaCache {
         qkv: Ref<'_>,
         out: Mut<'_>,
     ) -> Done {
-        self.check(chains.iter().flat_map(|chain| chain.runs.iter().copied()), layer)?;
+        if layer >= self.layers {
+            return Err(Trouble::Other(format!("layer {layer} of {}: outside of the cache", self.layers)));
+        }
         let Heads { heads, kv_heads, dim } = self.heads;
         let rows = chains.len();
-        let (offsets, runs) = lists(chains)?;
-        let splits = chains.iter().map(|chain| chain.runs.len()).max().unwrap_or(0).div_ceil(RUNS).max(1);
-        let (offsets, runs) = (cuda.list(&offsets)?, cuda.list(runs.as_flattened())?);
+        let chains = self.chains(chains)?;
+        let splits = chains.splits;
+        let (offsets, runs) = (cuda.list(&chains.offsets)?, cuda.list(chains.runs.as_flattened())?);
         let partial = match splits {
             1 => None,
             _ => Some(cuda.scratch(4 * rows * heads * splits * (dim + 2))?),
@@ -175,16 +204,18 @@ impl CudaCache {
     }
 }
 
-/// Where each chain's runs begin, and `(tokens of the chain before it, page, tokens, 0)` of each run.
-fn lists(chains: &[Chain]) -> Result<(Vec<u32>, Vec<[u32; 4]>), Trouble> {
-    let (mut offsets, mut runs) = (vec![0], Vec::new());
-    for chain in chains {
-        let mut before = 0;
-        for &(page, tokens) in &chain.runs {
-            runs.push([before, page, tokens, 0]);
-            before += tokens;
+impl Chains {
+    fn new(chains: &[Chain]) -> Result<Self, Trouble> {
+        let (mut offsets, mut runs) = (vec![0], Vec::new());
+        for chain in chains {
+            let mut before = 0;
+            for &(page, tokens) in &chain.runs {
+                runs.push([before, page, tokens, 0]);
+                before += tokens;
+            }
+            offsets.push(crate::launch::count(runs.len())?);
         }
-        offsets.push(crate::launch::count(runs.len())?);
+        let splits = chains.iter().map(|chain| chain.runs.len()).max().unwrap_or(0).div_ceil(RUNS).max(1);
+        Ok(Chains { of: chains.to_vec(), offsets, runs, splits })
     }
-    Ok((offsets, runs))
 }

@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
-use crate::Precision;
-use crate::backend::{Arg, Backend, Launch, Number, Trouble};
+use gft_model::device::MemoryFormats;
+
+use crate::attention::BF16_WIDTHS;
+use crate::backend::{Arg, Backend, FIXED_ROWS, Launch, Number, Trouble};
+use crate::driver::LIBRARIES;
 use crate::launch::Done;
 use crate::memory::{CudaBuffer, Machine, Memory};
 use crate::uploads::{Plain, Uploads};
+use crate::{Precision, cache, products};
+
+/// Elements of logits that are worked on together: 512 MiB, because each chunk's results are waited for.
+pub(crate) const LOGITS: usize = 1 << 27;
+
+/// How a card keeps numbers, whichever card.
+pub fn formats(precision: Precision) -> MemoryFormats {
+    MemoryFormats {
+        rounds: precision == Precision::Bf16,
+        activation: if precision == Precision::Bf16 { 2 } else { 4 },
+        attention: if precision == Precision::Bf16 { &BF16_WIDTHS } else { &[] },
+        cached: cache::bytes(precision) as u64,
+        logits_at_once: LOGITS,
+        fixed_rows: FIXED_ROWS,
+        widened: products::WIDENED as u64,
+        libraries: LIBRARIES,
+    }
+}
 
 /// A card, or what stands for one in tests.
 #[derive(Clone)]

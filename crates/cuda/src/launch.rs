@@ -53,6 +53,11 @@ pub(crate) fn each_row(rows: usize, width: usize) -> Result<Launch, Trouble> {
     grid(rows, width.div_ceil(ROW_ELEMENTS))
 }
 
+/// The same where a thread has eight elements.
+pub(crate) fn each_row_by_eights(rows: usize, width: usize) -> Result<Launch, Trouble> {
+    grid(rows, width.div_ceil(2 * ROW_ELEMENTS))
+}
+
 /// Which of the kernels made for several widths of heads serves this one, as an index into [`WIDTHS`].
 pub(crate) fn width_class(dim: usize) -> Result<usize, Trouble> {
     let refused = || Trouble::Other(format!("heads of width {dim}; the kernels take even widths up to 256"));

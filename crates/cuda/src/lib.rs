@@ -16,6 +16,7 @@ pub mod driver;
 mod launch;
 mod memory;
 mod optimizer;
+mod parts;
 mod plan;
 mod pool;
 mod products;
@@ -27,12 +28,11 @@ mod uploads;
 mod vocabulary;
 
 pub use cache::CudaCache;
-pub use device::Cuda;
+pub use device::{Cuda, formats};
 pub use driver::{Card, Unavailable, cards, open};
 pub use memory::{CudaBuffer, CudaHalves};
 pub use plan::CudaPlan;
 pub use products::CudaPacked;
-pub use seam::formats;
 
 /// In which numbers products are computed and activations are kept. Weights, their gradients, moments, the residual stream,
 /// statistics, logits and all arithmetic between products are f32 in both.

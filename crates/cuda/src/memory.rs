@@ -241,6 +241,24 @@ pub(crate) trait Kept {
     }
 }
 
+/// Changes f32 elements together with the same ones rounded: `write` is given where the first of each lies, and 0 in place of
+/// the latter where none are kept, or not as the f32 are, or somebody still reads them as they are.
+pub(crate) fn update_both(
+    view: &Mut<'_>,
+    needed: usize,
+    write: impl FnOnce(u64, u64) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    let Copies { writes, rounded } = &*view.buffer.copies;
+    let before = writes.load(Ordering::Relaxed);
+    let at = view.at(needed)?;
+    let mut kept = lock(rounded);
+    let current = kept.as_mut().filter(|(made, memory)| *made == before && Arc::strong_count(memory) == 1);
+    let Some((made, memory)) = current else { return write(at, 0) };
+    write(at, memory.address()? + Number::Bf16.bytes() * view.range.start as u64)?;
+    *made = writes.load(Ordering::Relaxed);
+    Ok(())
+}
+
 fn place(
     memory: &Memory,
     len: usize,

@@ -6,7 +6,7 @@ use crate::backend::Arg::{F32, Ptr, U64};
 use crate::backend::Trouble;
 use crate::device::Cuda;
 use crate::launch::{Done, elements, grid, number};
-use crate::memory::{Mut, Place, Ref};
+use crate::memory::{Mut, Place, Ref, update_both};
 
 /// Elements of one partial sum of squares.
 const SUMMED: usize = 8192;
@@ -38,21 +38,25 @@ pub(crate) fn adamw(
     v: Mut<'_>,
 ) -> Done {
     let n = params.range.len();
-    let args = [
-        Ptr(grads.at(n)?),
-        Ptr(params.at(n)?),
-        Ptr(m.at(n)?),
-        Ptr(v.at(n)?),
-        U64(n as u64),
-        F32(1.0 - u.lr * u.weight_decay),
-        F32(u.lr / u.bias_correction1),
-        F32(1.0 / u.bias_correction2.sqrt()),
-        F32(u.one_minus_beta1),
-        F32(u.beta2),
-        F32(u.one_minus_beta2),
-        F32(u.eps),
-        F32(u.gradient_scale),
-    ];
-    // SAFETY: `n` elements in all four.
-    unsafe { cuda.launch("adamw", elements(n)?, &args) }
+    let (grads, m, v) = (Ptr(grads.at(n)?), Ptr(m.at(n)?), Ptr(v.at(n)?));
+    update_both(&params, n, |params, rounded| {
+        let args = [
+            grads,
+            Ptr(params),
+            m,
+            v,
+            Ptr(rounded),
+            U64(n as u64),
+            F32(1.0 - u.lr * u.weight_decay),
+            F32(u.lr / u.bias_correction1),
+            F32(1.0 / u.bias_correction2.sqrt()),
+            F32(u.one_minus_beta1),
+            F32(u.beta2),
+            F32(u.one_minus_beta2),
+            F32(u.eps),
+            F32(u.gradient_scale),
+        ];
+        // SAFETY: `n` elements in all four, and in the rounded ones where there are any.
+        unsafe { cuda.launch("adamw", elements(n)?, &args) }
+    })
 }

@@ -1,5 +1,6 @@
 //! A batch as the kernels take it: tokens sorted for the table's gradient, rotations, and which keys a query sees.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use gft_model::Batch;
@@ -7,10 +8,11 @@ use gft_model::Batch;
 use crate::backend::Trouble;
 use crate::launch::count;
 use crate::memory::{Machine, Memory};
+use crate::parts::Parts;
 use crate::uploads::{bytes_of, upload};
 
 /// Tokens of a tile.
-const TILE: usize = 64;
+pub(crate) const TILE: usize = 64;
 
 /// A batch on the card.
 pub struct CudaPlan {
@@ -27,6 +29,7 @@ pub struct CudaPlan {
     pub(crate) query_tiles: Memory,
     /// Tiles as the keys take them, those that are seen most first.
     pub(crate) key_tiles: Memory,
+    pub(crate) key_parts: KeyParts,
     pub(crate) chains: Seen,
     pub(crate) heirs: Seen,
 }
@@ -38,6 +41,15 @@ pub(crate) struct ByToken {
     pub ids: Memory,
     pub distinct: usize,
     pub largest: u32,
+}
+
+/// [`Parts`] on the card, and how many there are of each.
+pub(crate) struct KeyParts {
+    pub entries: Memory,
+    pub count: usize,
+    pub shared: Memory,
+    pub tiles: usize,
+    pub places: usize,
 }
 
 /// Which runs of the batch belong to each segment.
@@ -74,6 +86,13 @@ impl CudaPlan {
             tiles: lists.query_tiles.len(),
             query_tiles: tiles(&lists.query_tiles)?,
             key_tiles: tiles(&lists.key_tiles)?,
+            key_parts: KeyParts {
+                entries: put(lists.key_parts.entries.as_flattened())?,
+                count: lists.key_parts.entries.len(),
+                shared: tiles(&lists.key_parts.shared)?,
+                tiles: lists.key_parts.shared.len(),
+                places: lists.key_parts.places as usize,
+            },
             chains: Seen { offsets: put(&lists.chain_offsets)?, runs: tiles(&lists.chain_runs)? },
             heirs: Seen { offsets: put(&lists.heir_offsets)?, runs: tiles(&lists.heir_runs)? },
         })
@@ -91,6 +110,7 @@ impl CudaPlan {
             tiles: 0,
             query_tiles: none(),
             key_tiles: none(),
+            key_parts: KeyParts { entries: none(), count: 0, shared: none(), tiles: 0, places: 0 },
             chains: Seen { offsets: none(), runs: none() },
             heirs: Seen { offsets: none(), runs: none() },
         }
@@ -104,6 +124,7 @@ struct Lists {
     ids: Vec<u32>,
     query_tiles: Vec<[u32; 4]>,
     key_tiles: Vec<[u32; 4]>,
+    key_parts: Parts,
     chain_offsets: Vec<u32>,
     chain_runs: Vec<[u32; 4]>,
     heir_offsets: Vec<u32>,
@@ -119,27 +140,38 @@ impl Lists {
         let mut query_tiles = tiles.clone();
         // A tile sees everything up to its end; it is seen by the rest of its segment and by all heirs.
         query_tiles.sort_by_key(|[_, len, position, _]| std::cmp::Reverse(position + len));
-        let mut key_tiles = tiles;
-        let all_heirs = |segment: u32| {
-            let runs = heir_offsets[segment as usize] as usize..heir_offsets[segment as usize + 1] as usize;
-            heir_runs[runs].iter().map(|run| run[2]).sum::<u32>()
-        };
-        key_tiles.sort_by_key(|&[start, _, _, segment]| {
-            let before = start - batch.segments()[segment as usize].start as u32;
-            std::cmp::Reverse(all_heirs(segment) - before)
-        });
+        let mut seen: Vec<_> = tiles
+            .into_iter()
+            .map(|tile| (tile, queries_of(batch, &heir_offsets, &heir_runs, tile)))
+            .collect();
+        seen.sort_by_key(|(_, queries)| std::cmp::Reverse(queries.len()));
+        let key_parts = Parts::new(&seen);
+        let key_tiles = seen.into_iter().map(|(tile, _)| tile).collect();
         Lists {
             order,
             starts,
             ids,
             query_tiles,
             key_tiles,
+            key_parts,
             chain_offsets,
             chain_runs,
             heir_offsets,
             heir_runs,
         }
     }
+}
+
+/// The queries that see a tile's first key, counted along its segment's heirs, of which the segment is the first.
+fn queries_of(
+    batch: &Batch,
+    offsets: &[u32],
+    runs: &[[u32; 4]],
+    [start, _, _, segment]: [u32; 4],
+) -> Range<u32> {
+    let segment = segment as usize;
+    let heirs = &runs[offsets[segment] as usize..offsets[segment + 1] as usize];
+    start - batch.segments()[segment].start as u32..heirs.iter().map(|run| run[2]).sum()
 }
 
 /// Indices of the tokens sorted by id, where each distinct id begins among them, and the ids, ascending.

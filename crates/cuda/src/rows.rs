@@ -8,7 +8,7 @@ use gft_model::random::Stream;
 
 use crate::backend::Arg::{F32, F64, Ptr, U32, U64};
 use crate::device::Cuda;
-use crate::launch::{Done, each_row, elements, grid, kernel, number};
+use crate::launch::{Done, each_row, each_row_by_eights, elements, grid, kernel, number};
 use crate::memory::{HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 
@@ -270,6 +270,14 @@ pub(crate) fn rotate(
     unsafe { cuda.launch(kernel!(kept, "rotate"), grid(rows, 1)?, &args) }
 }
 
+pub(crate) fn rotate_batch(cuda: &Cuda, plan: &CudaPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) -> Done {
+    if plan.rotations != heads.dim / 2 {
+        let (rotations, dim) = (plan.rotations, heads.dim);
+        return Err(crate::backend::Trouble::Other(format!("rotations of {rotations} for heads of {dim}")));
+    }
+    rotate(cuda, (&plan.cos, &plan.sin), plan.tokens, heads, inverse, qkv)
+}
+
 pub(crate) fn rotate_rows(cuda: &Cuda, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) -> Done {
     let rows = fused_rows(heads, qkv.range.len());
     if cos.len() < rows * heads.dim / 2 || sin.len() < rows * heads.dim / 2 {
@@ -284,7 +292,7 @@ pub(crate) fn swiglu(cuda: &Cuda, ffn: usize, gate_up: Ref<'_>, act: Mut<'_>) ->
     let (to, kept) = act.any(rows * ffn)?;
     let args = [Ptr(gate_up.of(kept, rows * 2 * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `2 ffn` and of `ffn`.
-    unsafe { cuda.launch(kernel!(kept, "swiglu"), each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu"), each_row_by_eights(rows, ffn)?, &args) }
 }
 
 pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mut<'_>) -> Done {
@@ -292,5 +300,5 @@ pub(crate) fn swiglu_backward(cuda: &Cuda, ffn: usize, act: Mut<'_>, gate_up: Mu
     let (to, kept) = gate_up.any(rows * 2 * ffn)?;
     let args = [Ptr(act.of(kept, rows * ffn)?), Ptr(to), number(ffn)?];
     // SAFETY: `rows` rows of `ffn` and of `2 ffn`.
-    unsafe { cuda.launch(kernel!(kept, "swiglu_backward"), each_row(rows, ffn)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "swiglu_backward"), each_row_by_eights(rows, ffn)?, &args) }
 }

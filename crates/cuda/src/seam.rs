@@ -9,33 +9,15 @@ use gft_model::device::{
 };
 use gft_model::random::Stream;
 
-use crate::attention::{Attention, BF16_WIDTHS};
-use crate::backend::{FIXED_ROWS, Number, Trouble};
-use crate::cache::{self, CudaCache};
+use crate::attention::Attention;
+use crate::backend::Number;
+use crate::cache::CudaCache;
 use crate::casts;
-use crate::device::Cuda;
-use crate::driver::WORKSPACE;
+use crate::device::{Cuda, LOGITS, formats};
 use crate::memory::{CudaBuffer, CudaHalves, HalfRef, Kept, Memory, Mut, Place, Ref};
 use crate::plan::CudaPlan;
 use crate::products::{self, CudaPacked};
 use crate::{Precision, optimizer, rows, sampling, uploads, vocabulary};
-
-/// Elements of logits that are worked on together: 512 MiB, because each chunk's results are waited for.
-const LOGITS: usize = 1 << 27;
-
-/// How a card keeps numbers, whichever card.
-pub fn formats(precision: Precision) -> MemoryFormats {
-    MemoryFormats {
-        rounds: precision == Precision::Bf16,
-        activation: if precision == Precision::Bf16 { 2 } else { 4 },
-        attention: if precision == Precision::Bf16 { &BF16_WIDTHS } else { &[] },
-        cached: cache::bytes(precision) as u64,
-        logits_at_once: LOGITS,
-        fixed_rows: FIXED_ROWS,
-        widened: products::WIDENED as u64,
-        libraries: WORKSPACE,
-    }
-}
 
 /// Runs an operation that gives nothing.
 macro_rules! run {
@@ -68,8 +50,8 @@ impl Device for Cuda {
         let formats = MemoryFormats {
             fixed_rows: backend.fixed_rows(),
             widened: at_once,
-            // Opening the card has taken them.
-            libraries: 0,
+            // What opening the card has taken is not free any more.
+            libraries: backend.libraries(),
             ..formats(self.precision())
         };
         Some(DeviceMemory { device: self.name().into(), formats, room: backend.memory().ok() })
@@ -106,7 +88,7 @@ impl Device for Cuda {
         run!(self, "write", {
             let to = casts::Output::new(self, &to, Number::F32, source.len())?;
             // SAFETY: the room has been looked at.
-            unsafe { self.backend().upload(&uploads::bytes_of(source), to.at)? };
+            unsafe { self.backend().upload(uploads::as_bytes(source), to.at)? };
             to.finish(self)
         });
     }
@@ -152,10 +134,9 @@ impl Device for Cuda {
 
     fn write_half(&self, bits: &[u16], at: usize, to: &mut CudaHalves) {
         run!(self, "write_half", {
-            let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect();
             let to = HalfRef { buffer: to, range: at..at + bits.len() }.at(bits.len())?;
             // SAFETY: the room has been looked at.
-            unsafe { self.backend().upload(&bytes, to) }
+            unsafe { self.backend().upload(uploads::as_bytes(bits), to) }
         });
     }
 
@@ -175,11 +156,19 @@ impl Device for Cuda {
     }
 
     fn matmul_weight(&self, op: MatMul, a: Ref<'_>, weight: Ref<'_>, out: Mut<'_>) {
-        run!(self, "matmul", products::matmul_weight(self, op, a, weight, out));
+        run!(self, "matmul", products::matmul_weight(self, op, a, weight, None, out));
     }
 
     fn matmul_half(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) {
-        run!(self, "matmul_half", products::matmul_half(self, op, a, b, out));
+        run!(self, "matmul_half", products::matmul_half(self, op, a, b, None, out));
+    }
+
+    fn matmul_weight_onto(&self, op: MatMul, a: Ref<'_>, weight: Ref<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "matmul", products::matmul_weight(self, op, a, weight, Some(onto), out));
+    }
+
+    fn matmul_half_onto(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "matmul_half", products::matmul_half(self, op, a, b, Some(onto), out));
     }
 
     fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> CudaPacked {
@@ -202,6 +191,10 @@ impl Device for Cuda {
         out: Mut<'_>,
     ) {
         run!(self, "linear", weight.apply(self, rows, apart, accumulate, x, out));
+    }
+
+    fn linear_onto(&self, weight: &CudaPacked, rows: usize, x: Ref<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        run!(self, "linear", weight.apply_onto(self, rows, x, onto, out));
     }
 
     fn dropout(&self, stream: Stream, drop: f64, x: Mut<'_>) {
@@ -274,15 +267,7 @@ impl Device for Cuda {
     }
 
     fn rotate(&self, plan: &CudaPlan, heads: Heads, inverse: bool, qkv: Mut<'_>) {
-        run!(self, "rotate", {
-            if plan.rotations != heads.dim / 2 {
-                return Err(Trouble::Other(format!(
-                    "rotations of {} for heads of {}",
-                    plan.rotations, heads.dim
-                )));
-            }
-            rows::rotate(self, (&plan.cos, &plan.sin), plan.tokens, heads, inverse, qkv)
-        });
+        run!(self, "rotate", rows::rotate_batch(self, plan, heads, inverse, qkv));
     }
 
     fn rotate_rows(&self, heads: Heads, cos: &[f32], sin: &[f32], qkv: Mut<'_>) {
@@ -369,8 +354,24 @@ impl Device for Cuda {
         logits: Mut<'_>,
         reference: Option<Ref<'_>>,
     ) {
-        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference);
+        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference, None);
         run!(self, "chunk_backward", done());
+    }
+
+    fn chunk_backward_activation(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        stats: &ChunkStats,
+        seeds: &ChunkSeeds,
+        logits: Mut<'_>,
+        reference: Option<Ref<'_>>,
+    ) -> Option<CudaBuffer> {
+        let mut kept = (self.activations() != Number::F32).then(|| self.alloc_activation(logits.range.len()));
+        let apart = kept.as_mut().map(Buffer::all_mut);
+        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference, apart);
+        run!(self, "chunk_backward", done());
+        kept
     }
 
     fn begin_step(&self) {

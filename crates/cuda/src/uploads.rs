@@ -26,34 +26,29 @@ struct Lists {
 }
 
 /// Numbers that have the same bytes on the host and on a card.
-pub(crate) trait Plain: Copy {
-    /// Appends the bytes.
-    fn put(self, bytes: &mut Vec<u8>);
-}
+///
+/// # Safety
+/// Each of their bytes is a number's: there is no padding.
+pub(crate) unsafe trait Plain: Copy {}
 
-impl Plain for u32 {
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.to_ne_bytes());
-    }
-}
+// SAFETY: numbers.
+unsafe impl Plain for u16 {}
+// SAFETY: numbers.
+unsafe impl Plain for u32 {}
+// SAFETY: numbers.
+unsafe impl Plain for u64 {}
+// SAFETY: numbers.
+unsafe impl Plain for f32 {}
 
-impl Plain for u64 {
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.to_ne_bytes());
-    }
-}
-
-impl Plain for f32 {
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.to_ne_bytes());
-    }
+/// The bytes of a list, where they lie.
+pub(crate) fn as_bytes<T: Plain>(list: &[T]) -> &[u8] {
+    // SAFETY: all bytes of the list are initialised, and borrowed as long as it is.
+    unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), size_of_val(list)) }
 }
 
 /// The bytes of a list.
 pub(crate) fn bytes_of<T: Plain>(list: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of_val(list));
-    list.iter().for_each(|value| value.put(&mut bytes));
-    bytes
+    as_bytes(list).to_vec()
 }
 
 /// Brings bytes over, into memory of their own.
@@ -78,16 +73,17 @@ impl Uploads {
 
     /// A list on the card: brought over, or found again.
     pub fn list<T: Plain>(&self, machine: &Arc<Machine>, list: &[T]) -> Result<Arc<Memory>, Trouble> {
-        let bytes = bytes_of(list);
+        // Every layer asks for the same lists: they are compared where they lie.
+        let bytes = as_bytes(list);
         let mut lists = self.lock();
         if machine.backend.collecting() {
-            return match lists.step.iter().position(|earlier| *earlier == bytes) {
+            return match lists.step.iter().position(|earlier| earlier == bytes) {
                 Some(place) => Ok(Arc::clone(&lists.places[place])),
-                None => lists.place(machine, bytes),
+                None => lists.place(machine, bytes.to_vec()),
             };
         }
         let kept = &mut lists.kept;
-        if let Some(at) = kept.iter().position(|(earlier, _)| *earlier == bytes) {
+        if let Some(at) = kept.iter().position(|(earlier, _)| earlier == bytes) {
             // A list that is used again is the last to be forgotten.
             if let Some(found) = kept.remove(at) {
                 let memory = Arc::clone(&found.1);
@@ -95,11 +91,11 @@ impl Uploads {
                 return Ok(memory);
             }
         }
-        let memory = Arc::new(upload(machine, &bytes)?);
+        let memory = Arc::new(upload(machine, bytes)?);
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back((bytes, Arc::clone(&memory)));
+        kept.push_back((bytes.to_vec(), Arc::clone(&memory)));
         Ok(memory)
     }
 

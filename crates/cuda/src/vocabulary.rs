@@ -5,10 +5,10 @@ use std::sync::Arc;
 use gft_model::device::{ChunkSeeds, ChunkStats, ChunkTargets, ChunkWant, KlDirection};
 
 use crate::backend::Arg::{F32, Ptr, U32};
-use crate::backend::{Arg, Trouble};
+use crate::backend::{Arg, Number, Trouble};
 use crate::device::Cuda;
-use crate::launch::{Done, blocks, number};
-use crate::memory::{Memory, Mut, Place, Ref};
+use crate::launch::{Done, blocks, kernel, number};
+use crate::memory::{Kept, Memory, Mut, Place, Ref};
 use crate::uploads::bytes_of;
 
 /// Threads of a block.
@@ -123,6 +123,8 @@ pub(crate) fn none(want: ChunkWant, targets: ChunkTargets<'_>) -> ChunkStats {
     }
 }
 
+/// Into `apart`, or in the logits' place.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn backward(
     cuda: &Cuda,
     want: ChunkWant,
@@ -131,6 +133,7 @@ pub(crate) fn backward(
     seeds: &ChunkSeeds,
     logits: Mut<'_>,
     reference: Option<Ref<'_>>,
+    apart: Option<Mut<'_>>,
 ) -> Done {
     let (rows, count) = (targets.rows(), targets.tokens.len());
     if rows == 0 {
@@ -160,8 +163,11 @@ pub(crate) fn backward(
     {
         return Err(Trouble::Other("seeds of statistics that were not computed".into()));
     }
+    let in_place = logits.at(size)?;
+    let (out, kept) = apart.map_or(Ok((in_place, Number::F32)), |apart| apart.any(size))?;
     let args = [
-        Ptr(logits.at(size)?),
+        Ptr(out),
+        Ptr(in_place),
         Ptr(reference.filter(|_| kl_wanted).unwrap_or(0)),
         Ptr(list.offsets.address()?),
         Ptr(list.tokens.address()?),
@@ -177,5 +183,5 @@ pub(crate) fn backward(
         if kl_wanted { put("seeds of divergences", &seeds.kl, rows)? } else { Ptr(0) },
     ];
     // SAFETY: logits and reference have `rows` rows, targets are within the vocabulary, each list is as long as it must be.
-    unsafe { cuda.launch("chunk_backward", blocks((rows, 1), THREADS, 0)?, &args) }
+    unsafe { cuda.launch(kernel!(kept, "chunk_backward"), blocks((rows, 1), THREADS, 0)?, &args) }
 }

@@ -38,6 +38,8 @@ pub struct PassSize {
     pub keep: Keep,
     /// Logits of a second policy are needed for the same rows.
     pub reference: bool,
+    /// Some prompts have several responses.
+    pub trees: bool,
 }
 
 /// Sampling.
@@ -171,6 +173,15 @@ impl Footprint<'_> {
         if kept_in_f32 || self.formats.attention.contains(&self.arch.head_dim) { 0 } else { F32 * numbers }
     }
 
+    /// Sums of parts of the keys' gradient where many responses see a prompt: on matrix units such tiles of 64 tokens are shared
+    /// out, into at most one and a half parts for each tile of the batch, with f32 for keys and values.
+    fn parts_of_keys(&self, tokens: u64, trees: bool) -> u64 {
+        if !trees || !self.formats.attention.contains(&self.arch.head_dim) {
+            return 0;
+        }
+        F32 * 3 * tokens * (self.arch.kv_heads * self.arch.head_dim) as u64
+    }
+
     /// The most that a layer has beside its input while it runs forward, where a number of an activation has so many bytes:
     /// what it keeps, two normed inputs, the SwiGLU's output, its own; and the last product.
     fn layer_forward(&self, tokens: u64, activation: u64) -> (u64, u64) {
@@ -277,14 +288,14 @@ impl Footprint<'_> {
             let low_rank = tokens * F32 * 2 * ranks;
             (around + tokens * of_row + low_rank, workspace.max(self.rounded(tokens * ranks)))
         };
-        let converted = self.converted(tokens * (attention + 2 * qkv));
+        let beside = self.converted(tokens * (attention + 2 * qkv)) + self.parts_of_keys(tokens, size.trees);
         let mut moments = vec![
             // The gradient of the SwiGLU's output, which becomes the output, and that of the layer's output rounded.
             moment(with_mlp + activation * ffn + self.rounded(hidden), self.weight(hidden, ffn)),
             // A normed input and its gradient.
             moment(with_mlp + activation * 2 * hidden, self.weight(2 * ffn, hidden)),
             // Gate and up are gone: gradients of attention's output and of the projections.
-            (around + tokens * (kept + activation * (attention + qkv)), F32 * tokens * heads + converted),
+            (around + tokens * (kept + activation * (attention + qkv)), F32 * tokens * heads + beside),
             // The gradient of the projections, a normed input and its gradient.
             moment(kept + activation * (qkv + 2 * hidden), self.weight(qkv, hidden)),
         ];

@@ -104,8 +104,6 @@ impl<D: Device> Head<'_, D> {
         accumulate: bool,
     ) {
         let (rows, vocab, width) = (chunk.len(), self.vocab, self.width);
-        let rounded = self.device.activation_of(d_logits.all());
-        let d_logits = rounded.as_ref().unwrap_or(d_logits);
         if let Some(grads) = grads {
             let to_weight =
                 MatMul { m: vocab, n: width, k: rows, transpose_a: true, transpose_b: false, accumulate };
@@ -129,7 +127,7 @@ impl<D: Device> Head<'_, D> {
         self.device.chunk_stats(want, targets, logits.all(), reference.map(Buffer::all))
     }
 
-    /// Replaces logits by the gradient of the loss with respect to them.
+    /// The gradient of the loss with respect to logits, as products take it; `None` where it has replaced them.
     pub fn seed(
         &self,
         want: ChunkWant,
@@ -138,7 +136,8 @@ impl<D: Device> Head<'_, D> {
         seeds: &ChunkSeeds,
         logits: &mut D::Buf,
         reference: Option<&D::Buf>,
-    ) {
-        self.device.chunk_backward(want, targets, stats, seeds, logits.all_mut(), reference.map(Buffer::all));
+    ) -> Option<D::Buf> {
+        let reference = reference.map(Buffer::all);
+        self.device.chunk_backward_activation(want, targets, stats, seeds, logits.all_mut(), reference)
     }
 }

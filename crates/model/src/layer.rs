@@ -126,7 +126,7 @@ impl<D: Device> Layer<'_, D> {
 
         let (normed, input_inv) = self.norm(x, &layout.input_norm);
         let mut qkv = self.activation(rows * heads.width());
-        self.qkv().forward(&normed, false, &mut qkv);
+        self.qkv().forward(&normed, None, &mut qkv);
         let raw_qkv = layout.qk_norm.as_ref().map(|norm| {
             let mut raw = self.activation(qkv.len());
             device.copy(qkv.all(), raw.all_mut());
@@ -136,17 +136,15 @@ impl<D: Device> Layer<'_, D> {
         let mut attention = self.activation(rows * arch.attention_width());
         attend(&mut qkv, &mut attention);
         let mut mid = device.alloc(rows * hidden);
-        device.copy(x.all(), mid.all_mut());
-        self.o().forward(&attention, true, &mut mid);
+        self.o().forward(&attention, Some(x), &mut mid);
 
         let (normed, mid_inv) = self.norm(&mid, &layout.post_norm);
         let mut gate_up = self.activation(rows * 2 * ffn);
-        self.gate_up().forward(&normed, false, &mut gate_up);
+        self.gate_up().forward(&normed, None, &mut gate_up);
         let mut act = self.activation(rows * ffn);
         device.swiglu(ffn, gate_up.all(), act.all_mut());
         let mut y = device.alloc(rows * hidden);
-        device.copy(mid.all(), y.all_mut());
-        self.down().forward(&act, true, &mut y);
+        self.down().forward(&act, Some(&mid), &mut y);
         (y, Kept { input_inv, raw_qkv, qkv, attention, mid, mid_inv, gate_up })
     }
 

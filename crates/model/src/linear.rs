@@ -88,22 +88,23 @@ impl<'a, D: Device> Linear<'a, D> {
         }
     }
 
-    /// `out (+)= x weight^T + bias`, and what the adapters add.
-    pub fn forward(&self, x: &D::Buf, accumulate: bool, out: &mut D::Buf) {
+    /// `out = x weight^T + bias`, and what the adapters add; `onto` as well, where that is given.
+    pub fn forward(&self, x: &D::Buf, onto: Option<&D::Buf>, out: &mut D::Buf) {
         let Reads { device, weights, rows, .. } = self.reads;
-        match self.packed {
-            Some(packed) => device.linear(&packed.weight, rows, accumulate, x.all(), out.all_mut()),
-            None => {
-                let op = MatMul {
-                    m: rows,
-                    n: self.output,
-                    k: self.input,
-                    transpose_a: false,
-                    transpose_b: true,
-                    accumulate,
-                };
-                weights.matrix(self.weight).multiply(device, op, x.all(), out.all_mut());
-            }
+        let (matrix, to) = (weights.matrix(self.weight), out.all_mut());
+        let op = MatMul {
+            m: rows,
+            n: self.output,
+            k: self.input,
+            transpose_a: false,
+            transpose_b: true,
+            accumulate: false,
+        };
+        match (self.packed, onto) {
+            (Some(packed), None) => device.linear(&packed.weight, rows, false, x.all(), to),
+            (Some(packed), Some(onto)) => device.linear_onto(&packed.weight, rows, x.all(), onto.all(), to),
+            (None, None) => matrix.multiply(device, op, x.all(), to),
+            (None, Some(onto)) => matrix.multiply_onto(device, op, x.all(), onto.all(), to),
         }
         if let Some(bias) = self.bias {
             device.add_bias(weights.vector(bias), out.all_mut());

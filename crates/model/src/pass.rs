@@ -188,9 +188,10 @@ impl<D: Device> Policy<D> {
             let seeds = seed(&stats.pick(order), order);
             seeds.check(order.len(), want)?;
             let seeds = seeds.by_row(targets);
-            head.seed(want.chunk(), targets, &found, &seeds, &mut logits, reference.as_ref());
+            let apart = head.seed(want.chunk(), targets, &found, &seeds, &mut logits, reference.as_ref());
             let head_grads = self.adapter.is_none().then_some(&mut grads.flat);
-            head.backward(&chunk, &logits, &mut d_hidden, head_grads, accumulate);
+            let d_logits = apart.as_ref().unwrap_or(&logits);
+            head.backward(&chunk, d_logits, &mut d_hidden, head_grads, accumulate);
             accumulate = true;
         }
         drop(reference);

@@ -97,6 +97,21 @@ impl<D: Device> Matrix<'_, D> {
         }
     }
 
+    /// `out = onto + a op(self)`.
+    pub fn multiply_onto(
+        self,
+        device: &D,
+        op: MatMul,
+        a: View<'_, D::Buf>,
+        onto: View<'_, D::Buf>,
+        out: ViewMut<'_, D::Buf>,
+    ) {
+        match self {
+            Matrix::Single(weight) => device.matmul_weight_onto(op, a, weight, onto, out),
+            Matrix::Half(weight) => device.matmul_half_onto(op, a, weight, onto, out),
+        }
+    }
+
     /// `out[i] = self[rows[i]]`, rows of width `width`.
     pub fn gather(self, device: &D, rows: &[u32], width: usize, out: ViewMut<'_, D::Buf>) {
         match self {

@@ -104,9 +104,9 @@ impl OnDevice<'_> {
     fn update(&self, sizes: Sizes) -> Vec<(String, u64)> {
         let tokens = tokens_of_a_pass(self.planned, sizes.tokens_per_pass) as usize;
         let keep = if sizes.gradient_checkpointing { Keep::LayerInputs } else { Keep::Activations };
-        // Any token of a pass may predict a target.
+        // Any token of a pass may predict a target, and any prompt may have several responses.
         let reference = self.planned.method.reference_kl != 0.0;
-        let found = self.print.update(PassSize { tokens, rows: tokens, keep, reference });
+        let found = self.print.update(PassSize { tokens, rows: tokens, keep, reference, trees: true });
         named(vec![("activations", found.activations), ("logits and workspace", found.workspace)])
     }
 

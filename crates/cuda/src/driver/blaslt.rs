@@ -45,8 +45,8 @@ struct Shape {
     left: Matrix,
     right: Matrix,
     out: Matrix,
-    /// Bytes to which the three are aligned.
-    aligned: [u32; 3],
+    /// Bytes to which the three and the addend are aligned.
+    aligned: [u32; 4],
 }
 
 impl Shape {
@@ -66,7 +66,7 @@ impl Shape {
             left: stored(b_rows, b_columns, p.b_stride, p.transpose_b),
             right: stored(a_rows, a_columns, p.a_stride, p.transpose_a),
             out: stored(p.m, p.n, p.out_stride, false),
-            aligned: [p.b, p.a, p.out].map(aligned),
+            aligned: [p.b, p.a, p.out, p.addend.unwrap_or(p.out)].map(aligned),
         }
     }
 }
@@ -74,6 +74,17 @@ impl Shape {
 /// The largest power of two that divides an address, at most 256: beyond, no algorithm asks for more.
 fn aligned(address: u64) -> u32 {
     1 << address.trailing_zeros().min(8)
+}
+
+/// cuBLASLt's version.
+pub fn version() -> (i32, i32) {
+    // SAFETY: it takes nothing.
+    version_of(unsafe { sys::cublasLtGetVersion() })
+}
+
+/// 120806 is 12.8, or 12.8.6.
+fn version_of(number: usize) -> (i32, i32) {
+    ((number / 10_000) as i32, (number / 100 % 100) as i32)
 }
 
 impl Products {
@@ -89,12 +100,6 @@ impl Products {
         Ok(Products { handle, workspace, stream, algorithms: Mutex::default() })
     }
 
-    /// cuBLASLt's version: 120806 for 12.8.6.
-    pub fn version(&self) -> usize {
-        // SAFETY: it takes nothing.
-        unsafe { sys::cublasLtGetVersion() }
-    }
-
     /// A product.
     ///
     /// # Errors
@@ -106,8 +111,8 @@ impl Products {
         let shape = Shape::of(p);
         let described = Described::new(&shape)?;
         let algorithm = self.algorithm(&shape, &described).map_err(said("cublasLtMatmulAlgoGetHeuristic"))?;
-        let (alpha, beta) = (1.0f32, if p.accumulate { 1.0f32 } else { 0.0 });
-        // SAFETY: descriptions of matrices that lie where the caller says; `out` is both added to and written.
+        let (alpha, beta) = (1.0f32, if p.addend.is_some() { 1.0f32 } else { 0.0 });
+        // SAFETY: descriptions of matrices that lie where the caller says; the addend is as `out` is, and may be that.
         let done = unsafe {
             lt::matmul(
                 self.handle,
@@ -118,7 +123,7 @@ impl Products {
                 described.left,
                 p.a as *const _,
                 described.right,
-                p.out as *const _,
+                p.addend.unwrap_or(p.out) as *const _,
                 described.out,
                 p.out as *mut _,
                 described.out,
@@ -245,11 +250,11 @@ impl Preference {
             let schemes_at = ptr::from_ref(&schemes).cast();
             set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes_at, 4)?;
         }
-        let [left, right, out] = &shape.aligned;
+        let [left, right, out, addend] = &shape.aligned;
         for (attribute, aligned) in [
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, left),
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, right),
-            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, addend),
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out),
         ] {
             set(attribute, ptr::from_ref(aligned).cast(), 4)?;
@@ -291,6 +296,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_version_is_two_numbers_of_one() {
+        assert_eq!([120_806, 130_000].map(version_of), [(12, 8), (13, 0)]);
+    }
+
     /// Where cuBLASLt is installed: descriptions need no card.
     #[test]
     fn cublaslt_takes_the_descriptions() {
@@ -314,7 +324,7 @@ mod tests {
                 result,
                 out: 768,
                 out_stride: 4,
-                accumulate: true,
+                addend: Some(1024),
             });
             drop(Described::new(&shape).unwrap());
             drop(Preference::new(&shape).unwrap());
@@ -340,13 +350,13 @@ mod tests {
                 result: Number::F32,
                 out: 4,
                 out_stride,
-                accumulate: false,
+                addend: Some(8),
             };
             let a: Vec<f64> = (0..60).map(|i| f64::from(i * 7 % 11)).collect();
             let b: Vec<f64> = (0..60).map(|i| f64::from(i * 5 % 13)).collect();
             let mut out = vec![0.0; 30];
             let shape = Shape::of(&product);
-            assert_eq!(shape.aligned, [256, 16, 4]);
+            assert_eq!(shape.aligned, [256, 16, 4, 8]);
             by_columns(&shape, &b, &a, &mut out);
             for i in 0..m {
                 for j in 0..n {

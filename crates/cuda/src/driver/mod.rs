@@ -17,13 +17,21 @@ use crate::Precision;
 use crate::backend::{Arg, Backend, Command, Launch, Product, Rows, Trouble};
 use crate::device::Cuda;
 use blaslt::Products;
-pub(crate) use blaslt::WORKSPACE;
 pub use card::{Card, cards};
 use compile::{Compiler, Image};
 pub use libraries::{FOLDERS, has_driver};
 
 /// The first compute capability with bf16 in its matrix units.
 const OLDEST: (i32, i32) = (8, 0);
+/// Bytes that a card has less when it is open: the context with NVRTC's and cuBLASLt's handles (an estimate from what other
+/// programs' contexts take on cards of this size, to be measured on one), and the products' scratch memory.
+const OPEN: u64 = (448 << 20) + blaslt::WORKSPACE;
+/// Bytes that libraries take later: programs that are loaded when they are first used, cuBLASLt's above all, room for what
+/// threads spill from registers, and graphs. An estimate as well: with the context it is what is said of programs with the
+/// same libraries, some 0.7 GiB; `cuMemGetInfo` before and after the first step will tell.
+const LATER: u64 = 256 << 20;
+/// What a run takes of a card that is not open yet beside its own memory.
+pub(crate) const LIBRARIES: u64 = OPEN + LATER;
 /// Shared memory that a block has without asking for it.
 const SHARED: u32 = 48 << 10;
 
@@ -65,8 +73,8 @@ pub enum Unavailable {
     MissingLibrary {
         /// Which.
         name: &'static str,
-        /// Which package has it.
-        package: &'static str,
+        /// Which package has one that suits the driver.
+        package: String,
         /// Folders that were searched.
         looked: String,
     },
@@ -173,22 +181,15 @@ impl Driver {
         if card.capability < OLDEST {
             return Err(Unavailable::TooOld { name: card.name, capability: card.capability });
         }
-        libraries::find()?;
+        libraries::find(card.driver.0.unsigned_abs())?;
         Self::on(index, &card).map_err(|trouble| Unavailable::Other(trouble.to_string()))
     }
 
     fn on(index: usize, card: &Card) -> Result<Self, Trouble> {
         let arch = card.capability.0 * 10 + card.capability.1;
         let compiler = Compiler::new(arch.unsigned_abs())?;
-        let (version, driver) = (compiler.version(), card.driver);
-        if version.0 > driver.0 {
-            // A driver takes programs of its own major version and of those before it.
-            return Err(Trouble::Other(format!(
-                "NVRTC {}.{} is newer than the driver, which knows CUDA {}.{}: install a newer driver, or NVRTC and cuBLASLt \
-                 of CUDA {}",
-                version.0, version.1, driver.0, driver.1, driver.0
-            )));
-        }
+        libraries::suits("NVRTC", compiler.version(), card.driver)?;
+        libraries::suits("cuBLASLt", blaslt::version(), card.driver)?;
         let context = Context::of(index)?;
         context.here()?;
         let stream =
@@ -210,8 +211,8 @@ impl Driver {
     }
 
     /// Versions of NVRTC and cuBLASLt.
-    pub fn versions(&self) -> ((i32, i32), usize) {
-        (self.compiler.version(), self.products.version())
+    pub fn versions(&self) -> [(i32, i32); 2] {
+        [self.compiler.version(), blaslt::version()]
     }
 
     fn here(&self) -> Result<(), Trouble> {
@@ -272,6 +273,10 @@ impl Backend for Driver {
         self.here()?;
         let (free, total) = cu::mem_get_info().map_err(said("cuMemGetInfo"))?;
         Ok((free as u64, total as u64))
+    }
+
+    fn libraries(&self) -> u64 {
+        LATER
     }
 
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble> {

@@ -2,7 +2,9 @@
 //! exactly, and what comes out is rounded once.
 
 use gft_cuda::{Cuda, Precision};
-use gft_model::device::{Buffer, Device, Heads, MatMul, Strides};
+use gft_model::device::{
+    Buffer, ChunkSeeds, ChunkTargets, ChunkWant, Device, Heads, KlDirection, MatMul, Strides,
+};
 use gft_model::{Batch, Cpu};
 
 use crate::compare::{Placed, normal, put, put_activation, room, room_for_activation};
@@ -89,6 +91,38 @@ fn activation<D: Device>(what: &'static str, device: &D, placed: &Placed<D>) -> 
 
 fn single<D: Device>(what: &'static str, device: &D, placed: &Placed<D>) -> Found {
     (what, placed.read(device), false)
+}
+
+#[test]
+fn the_gradient_of_logits_is_the_one_in_f32_rounded() {
+    let mut random = Random(9);
+    // A token is the target of a row twice; a row has no target.
+    let (offsets, tokens) = ([0, 3, 3, 4], [5, 2, 5, 0]);
+    let targets = ChunkTargets { offsets: &offsets, tokens: &tokens };
+    for vocab in [7, 3000] {
+        let [logits, reference] = [(); 2].map(|()| normal(&mut random, 3 * vocab));
+        for kl in [None, Some(KlDirection::ReferenceToPolicy), Some(KlDirection::PolicyToReference)] {
+            let want = ChunkWant { temperature: 0.7, entropy: true, kl };
+            let mut list = |wanted: bool, len| if wanted { normal(&mut random, len) } else { Vec::new() };
+            let seeds = ChunkSeeds {
+                logprobs: list(true, 4),
+                entropy: list(vocab == 7, 3),
+                kl: list(kl.is_some(), 3),
+            };
+            let device = &bf16();
+            let (mut single, mut again) = (put(device, &logits), put(device, &logits));
+            let other = put(device, &reference);
+            let reference = || kl.map(|_| other.get());
+            let stats = device.chunk_stats(want, targets, single.get(), reference());
+            device.chunk_backward(want, targets, &stats, &seeds, single.set(), reference());
+            let kept =
+                device.chunk_backward_activation(want, targets, &stats, &seeds, again.set(), reference());
+            let mut found = vec![f32::NAN; 3 * vocab];
+            device.read(kept.unwrap().all(), &mut found);
+            device.status().unwrap();
+            assert_eq!(found, to_bf16(&single.read(device)), "{vocab} {kl:?}");
+        }
+    }
 }
 
 #[test]
@@ -214,7 +248,8 @@ fn heads() {
 #[test]
 fn swiglu() {
     let mut random = Random(6);
-    for (rows, ffn) in SHAPES {
+    // Eight elements a thread: the last begins a second block.
+    for (rows, ffn) in SHAPES.into_iter().chain([(2, 2056)]) {
         let gate_up: Vec<f32> = exact(&mut random, 2 * rows * ffn).iter().map(|x| 4.0 * x).collect();
         let dact = exact(&mut random, rows * ffn);
         agree!(SUMS, |device, beside| {

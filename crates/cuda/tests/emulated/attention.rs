@@ -123,14 +123,24 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect()
 }
 
+/// A prompt that eight responses see: more than twice what a tile is seen by on average, so that its tiles are shared out among
+/// blocks.
+fn tree_of_many() -> Batch {
+    let mut segments = vec![(None, 70)];
+    segments.extend([(Some(0), 65); 8]);
+    as_trees(&self::segments(&mut Random(15), 50, &segments))
+}
+
 #[test]
 fn attention_on_matrix_units() {
     // Operands are given rounded, so that probabilities and their gradients are rounded on the way, and results, each by up to
     // 2^-8 of itself and by 1.6e-3 in the root mean square: three of them one after another by 2.8e-3.
     const ROUNDED: f64 = 1.0 / 256.0;
     let mut random = Random(14);
-    let batch = as_trees(&segments(&mut random, 50, &FOREST));
-    for (dim, window) in [(64, None), (64, Some(7)), (128, None), (128, Some(100))] {
+    let forest = as_trees(&segments(&mut random, 50, &FOREST));
+    let shapes = [(64, None), (64, Some(7)), (128, None), (128, Some(100))].map(|shape| (shape, &forest));
+    let many = tree_of_many();
+    for ((dim, window), batch) in shapes.into_iter().chain([((64, None), &many), ((64, Some(80)), &many)]) {
         let heads = Heads { heads: 4, kv_heads: 2, dim };
         let (rows, mixed) = (batch.len(), heads.heads * heads.dim);
         let qkv = rounded(&normal(&mut random, rows * heads.width()));
@@ -151,7 +161,7 @@ fn attention_on_matrix_units() {
             device.attention_backward(&plan, heads, window, qkv.get(), out_at, lse_at, dout_at.get(), d);
             [out.read(device), lse.read(device), dqkv.read(device)]
         }
-        let shape = (&batch, heads, window);
+        let shape = (batch, heads, window);
         let machine = Emulated::default();
         let ours = run(&machine.device(Precision::Bf16), shape, &qkv, &dout);
         let expected = run(&Cpu::new(), shape, &qkv, &dout);
@@ -212,6 +222,12 @@ fn attention_over_the_cache() {
                     device.cached_attention(&cache, layer, window, &chains, queries.get(), out.set());
                     results.push(("cached_attention", out.read(device)));
                 }
+                // Other chains after those: of other rows, and one of them shorter.
+                let mut others = vec![chains[1].clone(), chains[0].clone(), chains[2].clone()];
+                others[0].runs.pop();
+                let mut out = room(device, chains.len() * heads.heads * heads.dim);
+                device.cached_attention(&cache, 0, window, &others, queries.get(), out.set());
+                results.push(("other chains", out.read(device)));
                 results
             });
         }

@@ -19,6 +19,8 @@ use libloading::Library;
 
 /// Bytes of a guard, and the alignment of allocations: a card's.
 const GUARD: usize = 256;
+/// What its libraries will take, as it says.
+pub const LIBRARIES: u64 = 3 << 20;
 /// What guards are filled with: NaN as f32, and no index of anything.
 const FILL: u8 = 0xff;
 
@@ -157,6 +159,10 @@ impl Backend for Emulated {
         Ok((total - self.used(), total))
     }
 
+    fn libraries(&self) -> u64 {
+        LIBRARIES
+    }
+
     fn allocate(&self, bytes: u64) -> Result<u64, Trouble> {
         if self.memory()?.0 < bytes {
             return Err(Trouble::Memory { wanted: bytes });
@@ -246,6 +252,9 @@ impl Backend for Emulated {
         self.check(p.a, ((a_rows - 1) * p.a_stride + a_columns) * bytes)?;
         self.check(p.b, ((b_rows - 1) * p.b_stride + b_columns) * bytes)?;
         self.check(p.out, ((p.m - 1) * p.out_stride + p.n) * p.result.bytes())?;
+        if let Some(addend) = p.addend {
+            self.check(addend, ((p.m - 1) * p.out_stride + p.n) * p.result.bytes())?;
+        }
         let value_of = |number: Number, at: u64, index: u64| -> f32 {
             // SAFETY: checked above.
             unsafe {
@@ -265,8 +274,8 @@ impl Backend for Emulated {
                     sum += value(p.a, a) * value(p.b, b);
                 }
                 let at = i * p.out_stride + j;
-                if p.accumulate {
-                    sum += value_of(p.result, p.out, at);
+                if let Some(addend) = p.addend {
+                    sum += value_of(p.result, addend, at);
                 }
                 // SAFETY: checked above.
                 unsafe {

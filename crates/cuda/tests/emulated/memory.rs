@@ -9,7 +9,7 @@ use gft_model::policy::{Keep, Seeds, Want};
 use gft_model::random::Stream;
 use gft_model::{Adapter, Architecture, Batch, LoraConfig, Policy};
 
-use crate::machine::Emulated;
+use crate::machine::{Emulated, LIBRARIES};
 use crate::models::{Random, full, plain, policy};
 
 /// What is measured is above what is predicted by what the prediction leaves out: small lists, and results of the
@@ -75,7 +75,7 @@ fn update(arch: &Architecture, precision: Precision, keep: Keep, with_reference:
     let reference = with_reference.then(|| on(&machine, arch, precision, 2));
     let kl = reference.as_ref().map(|reference| (KlDirection::PolicyToReference, reference));
     step(&mut policy, keep, kl);
-    let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: with_reference };
+    let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: with_reference, trees: false };
     let print = footprint(&policy);
     let weights = print.weights() + print.rounded_weights();
     let policies = if with_reference { 2 } else { 1 };
@@ -127,7 +127,8 @@ fn adapters_take_what_is_predicted() {
                 step(&mut policy, keep, None);
                 // Queries, keys and values are one product.
                 let print = Footprint { adapters: Some((trained, 3 * 4)), ..footprint(&policy) };
-                let size = PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: false };
+                let size =
+                    PassSize { tokens: TOKENS, rows: TOKENS - 1, keep, reference: false, trees: false };
                 let held = print.weights() + print.rounded_weights() + 4 * 4 * trained;
                 let what = format!("adapters, {ffn}, {vocab}, {precision:?}, {keep:?}");
                 // The ranks are counted for every product, and not all have adapters.
@@ -164,6 +165,14 @@ fn sampling_takes_what_is_predicted() {
         let predicted = footprint(&policy).sampling(size).total();
         near(&format!("{ffn}, {vocab}, {precision:?}"), machine.peak() - held, predicted, 0.0);
     }
+}
+
+#[test]
+fn of_an_open_device_only_what_its_libraries_take_later_is_counted() {
+    let open = Emulated::default().device(Precision::Bf16).memory().unwrap();
+    assert_eq!(open.formats.libraries, LIBRARIES);
+    let closed = gft_cuda::formats(Precision::Bf16).libraries;
+    assert!(closed > 600 << 20, "a card's context is not in {closed} bytes");
 }
 
 #[test]

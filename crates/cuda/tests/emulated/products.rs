@@ -31,6 +31,41 @@ fn products() {
     }
 }
 
+/// A product added to numbers that lie elsewhere, which stay: those of a layer's input.
+#[test]
+fn products_onto_other_numbers() {
+    let mut random = Random(17);
+    for (m, n, k) in [(1, 1, 1), (5, 7, 30), (17, 33, 65), (3, 4, 0)] {
+        for transpose_b in [false, true] {
+            // Whatever it says of adding.
+            let op = MatMul { m, n, k, transpose_a: false, transpose_b, accumulate: transpose_b };
+            let [a, weight, onto, out] = [m * k, n * k, m * n, m * n].map(|len| normal(&mut random, len));
+            agree!(SUMS, |device| {
+                let (a, onto, single) = (put(device, &a), put(device, &onto), put(device, &weight));
+                let half = halves(device, HalfFormat::Bf16, &weight);
+                let half = HalfView { buffer: &half, range: 1..n * k + 1 };
+                let (mut by_weight, mut by_half) = (put(device, &out), put(device, &out));
+                device.matmul_weight_onto(op, a.get(), single.get(), onto.get(), by_weight.set());
+                if k > 0 {
+                    device.matmul_half_onto(op, a.get(), half, onto.get(), by_half.set());
+                }
+                let mut results = vec![
+                    ("matmul_weight_onto", by_weight.read(device)),
+                    ("matmul_half_onto", by_half.read(device)),
+                    ("onto", onto.read(device)),
+                ];
+                if transpose_b && k > 0 {
+                    let packed = device.pack(single.get(), n, k);
+                    let mut linear = put(device, &out);
+                    device.linear_onto(&packed, m, a.get(), onto.get(), linear.set());
+                    results.push(("linear_onto", linear.read(device)));
+                }
+                results
+            });
+        }
+    }
+}
+
 fn halves<D: Device>(device: &D, format: HalfFormat, values: &[f32]) -> D::Half {
     let bits: Vec<u16> = values
         .iter()

@@ -99,6 +99,32 @@ fn merged_adapters_are_in_the_products() {
 }
 
 #[test]
+fn an_update_rounds_what_it_writes() {
+    let machine = Emulated::default();
+    let cpu = policy(full(), 1);
+    let device = machine.device(Precision::Bf16);
+    let mut params = device.zeros(cpu.params().len());
+    device.write(&cpu.read_params(0..cpu.params().len()), params.all_mut());
+    let mut policy = Policy::new(device, full(), params).unwrap();
+    let launches = |policy: &Policy<Cuda>| {
+        let before = machine.launches();
+        logprobs(policy);
+        machine.launches() - before
+    };
+    let rounds = launches(&policy);
+    let kept = launches(&policy);
+    assert_eq!(rounds, kept + 1, "the weights are rounded at their first use");
+    let mut optimizer = AdamW::new(&policy, AdamWConfig::default());
+    update(&mut policy, &mut optimizer);
+    assert_eq!(launches(&policy), kept, "the weights are rounded again after an update");
+    // Packed weights read the rounded ones, which an update then leaves to them.
+    let packed = policy.device().pack(policy.params().part(0..64), 8, 8);
+    update(&mut policy, &mut optimizer);
+    assert_eq!(launches(&policy), rounds, "what others read was overwritten");
+    drop(packed);
+}
+
+#[test]
 fn weights_are_rounded_once_and_sampling_shares_them() {
     let machine = Emulated::default();
     let cpu = policy(plain(), 1);

@@ -65,7 +65,8 @@ impl Compiler {
         let texts: Vec<CString> = headers.iter().map(|header| c(&header.text)).collect();
         let target = format!("--gpu-architecture={architecture}");
         // The options of the contract, and a report.
-        let options = ["--std=c++17", "--fmad=false", &target, "--ptxas-options=-v"].map(c);
+        let lambdas = "--device-as-default-execution-space";
+        let options = ["--std=c++17", "--fmad=false", lambdas, &target, "--ptxas-options=-v"].map(c);
         let (names, texts, options) = (pointers(&names), pointers(&texts), pointers(&options));
         let mut handle = std::ptr::null_mut();
         // SAFETY: the signatures are those of nvrtc.h; every pointer is to what is alive until the call returns, and lengths

@@ -112,7 +112,10 @@ fn a_card_that_cannot_be_used_is_said_in_one_line_and_is_an_error_where_it_was_a
     }
     let driver = with_rows(&Driver::default());
     let missing = beside(&driver, driver.path(), &asking("cuda")).stderr;
-    assert!(missing.contains("nvidia-cuda-nvrtc") && missing.contains("GFT_CUDA_PATH"), "{missing}");
+    assert!(
+        missing.contains("nvidia-cuda-nvrtc-cu12 (pip)") && missing.contains("GFT_CUDA_PATH"),
+        "{missing}"
+    );
     let beyond = beside(&driver, driver.path(), &asking("cuda:1")).stderr;
     assert!(beyond.contains("there is no cuda:1; the driver finds 1 card(s)"), "{beyond}");
 }

@@ -191,6 +191,33 @@ pub trait Device: Send + Sync {
         b: HalfView<'_, Self::Half>,
         out: ViewMut<'_, Self::Buf>,
     );
+    /// `out = onto + a op(weight)`, as [`Device::matmul_weight`], whatever `op` says of adding: what a layer adds to the residual
+    /// stream. A device that adds on the way needs no copy before.
+    fn matmul_weight_onto(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        weight: View<'_, Self::Buf>,
+        onto: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        let ViewMut { buffer, range } = out;
+        self.copy(onto, ViewMut { buffer, range: range.clone() });
+        self.matmul_weight(MatMul { accumulate: true, ..op }, a, weight, ViewMut { buffer, range });
+    }
+    /// The same as [`Device::matmul_half`].
+    fn matmul_half_onto(
+        &self,
+        op: MatMul,
+        a: View<'_, Self::Buf>,
+        b: HalfView<'_, Self::Half>,
+        onto: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        let ViewMut { buffer, range } = out;
+        self.copy(onto, ViewMut { buffer, range: range.clone() });
+        self.matmul_half(MatMul { accumulate: true, ..op }, a, b, ViewMut { buffer, range });
+    }
     /// Arranges a weight `[n, k]` for [`Device::linear`].
     fn pack(&self, weight: View<'_, Self::Buf>, n: usize, k: usize) -> Self::Packed;
     /// The same of a weight of 16 bits, which it stays.
@@ -205,6 +232,19 @@ pub trait Device: Send + Sync {
         out: ViewMut<'_, Self::Buf>,
     ) {
         self.linear_within(weight, rows, None, accumulate, x, out);
+    }
+    /// `out = onto + x weight^T`, as [`Device::linear`].
+    fn linear_onto(
+        &self,
+        weight: &Self::Packed,
+        rows: usize,
+        x: View<'_, Self::Buf>,
+        onto: View<'_, Self::Buf>,
+        out: ViewMut<'_, Self::Buf>,
+    ) {
+        let ViewMut { buffer, range } = out;
+        self.copy(onto, ViewMut { buffer, range: range.clone() });
+        self.linear(weight, rows, true, x, ViewMut { buffer, range });
     }
     /// [`Device::linear`] where the rows of `x` and of `out` are `(x, out)` apart: both may be columns of wider matrices.
     fn linear_within(
@@ -343,6 +383,22 @@ pub trait Device: Send + Sync {
         logits: ViewMut<'_, Self::Buf>,
         reference: Option<View<'_, Self::Buf>>,
     );
+    /// The same as [`Device::alloc_activation`] keeps it, for the products that read it; `None` where it takes the logits' place,
+    /// which are else unspecified.
+    fn chunk_backward_activation(
+        &self,
+        want: ChunkWant,
+        targets: ChunkTargets<'_>,
+        stats: &ChunkStats,
+        seeds: &ChunkSeeds,
+        logits: ViewMut<'_, Self::Buf>,
+        reference: Option<View<'_, Self::Buf>>,
+    ) -> Option<Self::Buf> {
+        let ViewMut { buffer, range } = logits;
+        let in_place = ViewMut { buffer: &mut *buffer, range: range.clone() };
+        self.chunk_backward(want, targets, stats, seeds, in_place, reference);
+        self.activation_of(View { buffer, range })
+    }
 
     /// Draws a token from each row of `logits [rows, vocab]`, which are unspecified afterwards.
     ///

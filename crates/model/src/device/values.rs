@@ -201,7 +201,8 @@ pub struct MemoryFormats {
     pub fixed_rows: usize,
     /// Elements of a 16-bit weight that are widened together, where products are of f32.
     pub widened: u64,
-    /// Bytes that the device's libraries take and that are not taken yet.
+    /// Bytes that the device's libraries take and that [`DeviceMemory::room`] has among the free ones: all, where the device is
+    /// not open yet; else those that come later.
     pub libraries: u64,
 }
 

@@ -175,14 +175,9 @@ fn gpu(index: usize, card: &Card) -> Finding {
     let card = format!("cuda:{index} {name}, {gib:.0} GiB, compute capability {major}.{minor}");
     match Driver::open(index) {
         Ok(opened) => {
-            let ((major, minor), cublas) = opened.versions();
-            let (newest, minor_of) = driver;
-            fine(
-                "gpu",
-                format!(
-                    "{card}; driver for CUDA {newest}.{minor_of}, NVRTC {major}.{minor}, cuBLASLt {cublas}"
-                ),
-            )
+            let [driver, nvrtc, cublas] = [*driver, opened.versions()[0], opened.versions()[1]]
+                .map(|(major, minor)| format!("{major}.{minor}"));
+            fine("gpu", format!("{card}; driver for CUDA {driver}, NVRTC {nvrtc}, cuBLASLt {cublas}"))
         }
         Err(why) => unusable(format!("{card}: {why}")),
     }
