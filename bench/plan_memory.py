@@ -47,6 +47,7 @@ def main():
     parser.add_argument("--gft", default="gft")
     parser.add_argument("--rows", required=True)
     parser.add_argument("--only", action="append", help=f"sizes: {', '.join(SIZES)}")
+    parser.add_argument("--steps", type=int, default=40, help="steps differ in size: memory that only grows shows with their number")
     parser.add_argument("more", nargs="*", help="further flags of gft train, after --")
     args = parser.parse_args()
     print("| model | method | predicted | measured | measured / predicted |\n|---|---|---|---|---|")
@@ -62,7 +63,7 @@ def main():
             subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
             for method, flags in METHODS.items():
                 run = ["--method", method.split(",")[0], *flags, "--model", str(model), "--data", args.rows]
-                run += ["--output-dir", str(root / f"{size} {method}"), "--max-steps", "2", "--train-batch-size", "4"]
+                run += ["--output-dir", str(root / f"{size} {method}"), "--max-steps", str(args.steps), "--train-batch-size", "4"]
                 run += ["--max-completion-length", "96", "--truncation-mode", "keep_start", *args.more]
                 plan = subprocess.run([args.gft, "plan", *run, "--json"], check=True, capture_output=True, text=True)
                 predicted = sum(bytes for _, bytes in json.loads(plan.stdout)["memory"])

@@ -2,7 +2,7 @@
 //!
 //! A step allocates the same activations every time; fresh pages from the system would cost it a page fault per 4 KiB.
 //! Steps of other sizes, and generation between them, need others: what is kept for later is never more than would
-//! bring the whole an eighth above the most that was ever in use at once.
+//! bring the whole an eighth above the most that was ever asked for at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -14,10 +14,10 @@ use super::aligned::AlignedVec;
 /// Buffers smaller than this are left to the allocator.
 const POOLED_FROM: usize = 1 << 14;
 
-/// What is held at most, where so much was in use at once. Without the eighth a step whose buffers are of many sizes gives back
+/// What is held at most, where so much was asked for at once. Without the eighth a step whose buffers are of many sizes gives back
 /// at each of its turns what it needs at the next: the small shape of the benchmarks asked for 110 MB anew in every step.
-fn kept_at_most(most_used: usize) -> usize {
-    most_used + most_used / 8
+fn kept_at_most(most_asked: usize) -> usize {
+    most_asked + most_asked / 8
 }
 
 /// Free buffers, and how much is in use; sizes are in elements.
@@ -31,8 +31,10 @@ struct State {
     /// By capacity, each with the time at which it was given back.
     free: BTreeMap<usize, Vec<(u64, AlignedVec)>>,
     free_len: usize,
+    /// Of the buffers in use, whose capacities may be above what was asked for.
     used_len: usize,
-    most_used: usize,
+    asked_len: usize,
+    most_asked: usize,
     time: u64,
 }
 
@@ -54,7 +56,8 @@ impl Pool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let found = state.reuse(len);
         state.used_len += found.as_ref().map_or(capacity, AlignedVec::capacity);
-        state.most_used = state.most_used.max(state.used_len);
+        state.asked_len += len;
+        state.most_asked = state.most_asked.max(state.asked_len);
         let evicted = if found.is_none() { state.shrink() } else { Vec::new() };
         drop(state);
         drop(evicted); // unmapped without the lock, and before memory is asked for
@@ -67,6 +70,7 @@ impl Pool {
         state.time += 1;
         let time = state.time;
         state.used_len -= capacity;
+        state.asked_len -= data.len();
         state.free_len += capacity;
         state.free.entry(capacity).or_default().push((time, data));
     }
@@ -102,7 +106,7 @@ impl State {
     /// [`kept_at_most`].
     fn shrink(&mut self) -> Vec<AlignedVec> {
         let mut evicted = Vec::new();
-        while self.used_len + self.free_len > kept_at_most(self.most_used) {
+        while self.used_len + self.free_len > kept_at_most(self.most_asked) {
             // Within a capacity the first has waited longest.
             let oldest = self.free.iter().filter_map(|(capacity, entry)| Some((entry.first()?.0, *capacity)));
             let Some((_, capacity)) = oldest.min() else { break };
@@ -212,7 +216,22 @@ mod tests {
         // The oldest went first: those of the last step are still there.
         let again: Vec<_> = (0..4).map(|_| pool.take(3 << 18)).collect();
         assert!(held(&pool).1 > 0 && again.len() == 4);
+        drop(again);
         pool.clear();
         assert_eq!(held(&pool).1, 0);
+    }
+
+    #[test]
+    fn buffers_larger_than_asked_for_do_not_raise_what_is_kept() {
+        let pool = Arc::new(Pool::default());
+        let take = |size: usize, count: usize| -> Vec<_> { (0..count).map(|_| pool.take(size)).collect() };
+        drop(take(5 << 18, 4));
+        // The first four find those, which are a quarter larger.
+        drop((take(1 << 20, 4), take(1 << 19, 4)));
+        assert_eq!(held(&pool), (0, 7 << 20));
+        let another = take(3 << 18, 1);
+        let (used, free) = held(&pool);
+        assert!(used + free <= kept_at_most(6 << 20), "{used} used and {free} free");
+        drop(another);
     }
 }
