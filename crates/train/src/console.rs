@@ -108,8 +108,14 @@ impl<W: Write> Console<W> {
         self.line(&format!("model:      {model}"));
         self.line(&format!("checkpoint: {}", finished.checkpoint.display()));
         self.line(&format!("metrics:    {}", finished.model.join("metrics.jsonl").display()));
-        self.line(&format!("next:       gft chat --model {model}"));
-        self.line(&format!("            gft generate --model {model} --prompt \"...\" -n 4"));
+        if finished.continued_prompts {
+            let generate = format!("gft generate --model {model} --presentation verbatim");
+            self.line(&format!("next:       {generate} --prompt \"...\" -n 4"));
+            self.line("            (prompts were continued as they stand; gft chat would not do so)");
+        } else {
+            self.line(&format!("next:       gft chat --model {model}"));
+            self.line(&format!("            gft generate --model {model} --prompt \"...\" -n 4"));
+        }
         if finished.tensorboard {
             self.line(&format!("            tensorboard --logdir {model}"));
         }
@@ -168,7 +174,7 @@ impl<W: Write> Console<W> {
         ));
         self.line(&format!("memory   {} at the peak, predicted", bytes(info.memory)));
         self.line(&format!("output   {} (gft {})", info.output_dir.display(), env!("CARGO_PKG_VERSION")));
-        for note in survey.notes() {
+        for note in trainer.rows.notes() {
             self.line(&format!("note: {note}"));
         }
     }

@@ -45,7 +45,7 @@ pub use report::{CompletionLine, GroupReport, Phase, RolloutReport, StepReport, 
 pub use resume::Begin;
 pub use rows::{Needs, Rows, Spread, Survey};
 pub use run::train;
-pub use state::{GuardState, OrderState, RunState, Totals};
+pub use state::{GuardState, OrderState, RunState, Totals, continued_prompts};
 pub use tokens::{Histograms, TargetToken};
 pub use trainer::{RejectedExpert, Trainer};
 pub use watch::{Finished, StageInfo, StepEnd, Watch};

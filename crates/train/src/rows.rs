@@ -46,6 +46,8 @@ pub struct Survey {
     pub usable: u64,
     /// Rows dropped, by reason, with the id of the first.
     pub dropped: BTreeMap<&'static str, (u64, String)>,
+    /// Usable rows whose prompt is continued as it stands, without any template.
+    pub continued: u64,
     /// Demonstrations without text that were left out.
     pub empty_demonstrations: u64,
     /// Demonstrations beyond the limit that were left out.
@@ -122,7 +124,7 @@ pub struct Rows {
 
 /// What the survey sees of one row.
 enum Seen {
-    Usable { found: Demonstrations, hash: [u8; 32] },
+    Usable { found: Demonstrations, continued: bool, hash: [u8; 32] },
     Dropped { reason: &'static str, id: String },
 }
 
@@ -149,9 +151,10 @@ impl Rows {
                 piece.clone().into_par_iter().map(|index| rows.look(index)).collect();
             for (index, seen) in piece.zip(seen?) {
                 match seen {
-                    Seen::Usable { found, hash } => {
+                    Seen::Usable { found, continued, hash } => {
                         hasher.update(hash);
                         rows.usable.push(index);
+                        rows.survey.continued += u64::from(continued);
                         rows.survey.add(&found, needs.composition);
                     }
                     Seen::Dropped { reason, id } => {
@@ -200,7 +203,8 @@ impl Rows {
             ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
         }
         hasher.update(row.gold.as_deref().unwrap_or_default());
-        Ok(Seen::Usable { found, hash: hasher.finalize().into() })
+        let continued = self.encoder.continues(&row.prompt);
+        Ok(Seen::Usable { found, continued, hash: hasher.finalize().into() })
     }
 
     /// Usable rows.
@@ -216,6 +220,18 @@ impl Rows {
     /// What was found.
     pub fn survey(&self) -> &Survey {
         &self.survey
+    }
+
+    /// What is easily overlooked: [`Survey::notes`], and how prompts are presented.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.survey.notes();
+        notes.extend(self.encoder.continued_note(self.survey.continued, self.survey.usable));
+        notes
+    }
+
+    /// Whether most prompts are continued as they stand, so that the model is to be asked in that way.
+    pub fn continues_prompts(&self) -> bool {
+        2 * self.survey.continued > self.survey.usable
     }
 
     /// The data set.

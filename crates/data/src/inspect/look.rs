@@ -11,6 +11,7 @@ pub(super) struct Findings {
     pub completions: usize,
     pub special: bool,
     pub too_long: bool,
+    pub continued: bool,
     pub error: Option<String>,
     pub prompt: Option<u32>,
     pub experts: Vec<u32>,
@@ -35,6 +36,7 @@ pub(super) fn look(row: &Row, encoders: Option<(&Encoder, &Encoder)>) -> Finding
         found.teachers = row.teachers.iter().map(|c| characters(&c.content)).collect();
         return found;
     };
+    found.continued = encoder.continues(&row.prompt);
     let specials = encoder.tokenizer().specials().all();
     found.special = specials.iter().any(|s| prompt.contains(s) || contents.iter().any(|c| c.contains(s)));
     match whole.row(row) {

@@ -16,6 +16,7 @@ pub fn report(report: &DatasetReport) -> String {
     page.push('\n');
     page.push_str(&rows(report));
     page.push_str(&tokens(report));
+    page.extend(report.notes.iter().map(|note| line("note", note)));
     page.push('\n');
     page.push_str(&lengths(report));
     page

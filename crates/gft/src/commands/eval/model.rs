@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use gft_data::{Encode, Encoder};
-use gft_eval::{Item, Problem, Record, Run, RunOptions, Store, Styled, Summary, Task};
+use gft_eval::{Item, Problem, Record, Run, RunOptions, Store, Style, Styled, Summary, Task};
 use gft_model::device::Device;
 use gft_model::generate::Generator;
 use gft_model::{ModelFolder, Policy};
+use gft_train::continued_prompts;
 use serde_json::{Value, json};
 use twox_hash::XxHash3_128;
 
@@ -169,6 +170,15 @@ impl<D: Device> Model<D> {
                 "{}: {too_long} prompts are as long as the model takes ({} tokens) or longer; they are left out",
                 task.name,
                 self.policy.architecture().max_positions
+            ));
+        }
+        let asked = |item: &Item<'_>| self.encoder.continues(&plan.styled.row(&item.problem.row).prompt);
+        if plan.styled.style == Style::Auto && !found.iter().all(asked) && continued_prompts(&self.path) {
+            plan.verbosity.note(&format!(
+                "{}: the model of {} learned from prompts that are continued as they stand; here they are put as questions, \
+                 with a template, which it has not seen -> --prompt-style verbatim asks as was trained",
+                task.name,
+                self.path.display()
             ));
         }
         let total = found.len();
