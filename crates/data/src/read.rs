@@ -10,6 +10,7 @@ mod layout;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod value;
 
 use crate::{DataError, Result, Row};
 use rayon::prelude::*;
@@ -79,6 +80,8 @@ pub struct Solutions {
     pub learned: u64,
     /// It is a reference alone.
     pub references: u64,
+    /// Of these, one of several bare answers in a list, of which the first is the gold.
+    pub several: u64,
 }
 
 /// What was found in one file.
@@ -311,6 +314,7 @@ impl Dataset {
                     Ok(counts) => {
                         solutions.learned += u64::from(counts.solution_learned == Some(true));
                         solutions.references += u64::from(counts.solution_learned == Some(false));
+                        solutions.several += u64::from(counts.several);
                         self.count(counts);
                     }
                     Err(reason) if options.bad_rows == BadRows::Error => {

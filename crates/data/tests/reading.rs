@@ -141,12 +141,29 @@ fn a_bare_answer_is_no_demonstration() {
         assert_eq!((row.gold.is_some(), row.expert.len()), (true, 0), "{bare}");
         assert_eq!(first_with(&line, &options(SolutionAsExpert::Always)).expert.len(), 1);
     }
+    // Several in a list, TriviaQA's aliases: none is a demonstration, the first is the gold.
+    for several in
+        [r#"["6", "5"]"#, r#"["6", 5]"#, r#"["6", "half of the twelve that there were in the basket"]"#]
+    {
+        let row = first(&format!(r#"{{"prompt": "2+3", "answer": {several}}}"#));
+        assert_eq!((row.gold.as_deref(), row.expert.len()), (Some("6"), 0), "{several}");
+    }
+    let long = first(r#"{"prompt": "p", "answer": ["the sum of all of the odd numbers below five", "4"]}"#);
+    assert_eq!((long.gold.is_some(), long.expert.len()), (true, 0));
+    // Several solutions that are worked are demonstrations, the bare one among them is not.
+    let ways = first(r#"{"prompt": "p", "solution": ["6 times 7 is\n#### 42", "42", "40 and 2 is\n#### 42"]}"#);
+    assert_eq!((ways.gold.as_deref(), ways.expert.len()), (Some("42"), 2));
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);
     assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
-    let folder = folder(&[("data.jsonl", r#"{"prompt": "p", "solution": "42"}"#)]);
-    let set = open(&folder.path().join("data.jsonl"));
-    assert!(set.description().contains("solutions are references and not learned"), "{}", set.description());
+    let folder = folder(&[
+        ("data.jsonl", r#"{"prompt": "p", "solution": "42"}"#),
+        ("several.jsonl", r#"{"prompt": "p", "answer": ["42", "41"]}"#),
+    ]);
+    let said = open(&folder.path().join("data.jsonl")).description();
+    assert!(said.contains("solutions are references and not learned"), "{said}");
+    let said = open(&folder.path().join("several.jsonl")).description();
+    assert!(said.contains("1 rows have several bare answers, of which the first is the gold"), "{said}");
 }
 
 /// Among worked solutions a bare one is not learned, and among bare ones a worked one is: neither by a vote of the file's

@@ -1,9 +1,10 @@
 //! A JSON object as a [`Row`], by the layout of its columns.
 
-use super::answer::{GoldRule, find_gold, says_more, strip_calculator};
+use super::answer::{GoldRule, find_gold, says_more, several_references, strip_calculator};
 use super::columns::ColumnMap;
 use super::layout::{Layout, at};
 use super::lines::checksum;
+use super::value::{completion, kind, messages, missing};
 use super::{FileSummary, ReadOptions, SolutionAsExpert, Solutions};
 use crate::{Completion, DataError, Message, Prompt, Result, Row};
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ pub(super) struct Counts {
     pub gold: Option<GoldRule>,
     /// Whether the solution is learned; `None` where there is none, or the row says itself what its experts are.
     pub solution_learned: Option<bool>,
+    /// Whether the reference is one of several, all bare answers.
+    pub several: bool,
     pub experts: u64,
     pub teachers: u64,
     pub checksum: u64,
@@ -119,14 +122,18 @@ impl Converter {
         } else {
             format!(", other columns {}", self.others.join(" "))
         };
+        let several = match solutions.several {
+            0 => String::new(),
+            several => format!(", {several} rows have several bare answers, of which the first is the gold"),
+        };
         let solutions = match solutions {
             Solutions { references: 0, .. } => String::new(),
             Solutions { learned: 0, .. } => ", solutions are references and not learned".into(),
-            Solutions { learned, references } => {
+            Solutions { learned, references, .. } => {
                 format!(", {learned} solutions are learned, {references} are bare references and are not")
             }
         };
-        format!("{}{mapped} [{}]{presented}{others}{solutions}", self.layout, map.join(", "))
+        format!("{}{mapped} [{}]{presented}{others}{solutions}{several}", self.layout, map.join(", "))
     }
 
     /// Whether a line is a usable row.
@@ -152,24 +159,32 @@ impl Converter {
         let solutions = self.texts_at(&object, self.columns.solution.as_deref())?;
         let solution = solutions.first().cloned();
         let stated = self.text_at(&object, self.columns.answer.as_deref())?;
+        let several =
+            (stated.is_none() && solutions.len() > 1).then(|| several_references(&solutions));
         let (gold, rule) = match (stated, &solution) {
             (Some(gold), _) => (Some(gold), Some(GoldRule::Column)),
-            (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
+            (None, Some(solution)) => match &several {
+                Some((gold, _)) => gold.clone(),
+                None => find_gold(solution),
+            }
+            .map_or((None, None), |(gold, rule)| (Some(gold), Some(rule))),
             (None, None) => (None, None),
         };
         // An empty list of experts says that there are none.
         let stated = self.columns.expert.as_deref().is_some_and(|name| at(&object, name).is_some());
         let mut solution_learned = None;
         if expert.is_empty() && !stated && solution.is_some() {
-            let learned = |text: &String| {
-                let learned = match self.solution_as_expert {
-                    SolutionAsExpert::Always => true,
-                    SolutionAsExpert::Never => false,
-                    SolutionAsExpert::WhenWorked => says_more(text, gold.as_deref()),
+            let learned = |(at, text): &(usize, String)| {
+                let learned = match (self.solution_as_expert, &several) {
+                    (SolutionAsExpert::Always, _) => true,
+                    (SolutionAsExpert::Never, _) => false,
+                    (SolutionAsExpert::WhenWorked, Some((_, worked))) => worked[*at],
+                    (SolutionAsExpert::WhenWorked, None) => says_more(text, gold.as_deref()),
                 };
                 learned && !text.trim().is_empty()
             };
-            expert = solutions.into_iter().filter(learned).map(Completion::text).collect();
+            let learned = solutions.into_iter().enumerate().filter(learned);
+            expert = learned.map(|(_, text)| Completion::text(text)).collect();
             solution_learned = Some(!expert.is_empty());
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
@@ -184,6 +199,7 @@ impl Converter {
         let counts = Counts {
             gold: rule,
             solution_learned,
+            several: several.is_some() && solution_learned == Some(false),
             experts: expert.len() as u64,
             teachers: teachers.len() as u64,
             checksum: checksum(bytes),
@@ -305,16 +321,17 @@ impl Converter {
         if self.strip_calculator { strip_calculator(text) } else { text.to_string() }
     }
 
-    /// A solution, or several of the same problem.
+    /// A solution, or several of the same problem: the answer of the first is the gold, what is worked in them is learned.
     fn texts_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Vec<String>> {
         if let Some(name) = name
             && let Some(Value::Array(list)) = at(row, name)
         {
-            let text = |v: &Value| v.as_str().map(|s| self.clean(s));
-            return list
-                .iter()
-                .map(|v| text(v).ok_or_else(|| format!("column {name:?}: a list of {}", kind(v))))
-                .collect();
+            let text = |v: &Value| match v {
+                Value::String(text) => Ok(self.clean(text)),
+                Value::Number(n) => Ok(n.to_string()),
+                other => Err(format!("column {name:?}: a list of {}", kind(other))),
+            };
+            return list.iter().map(text).collect();
         }
         Ok(self.text_at(row, name)?.map(|text| self.clean(&text)).into_iter().collect())
     }
@@ -337,60 +354,5 @@ impl Converter {
             }
             other => Err(format!("column {name:?} must be text, not {}", kind(other))),
         }
-    }
-}
-
-/// Messages of a list of `role`/`content` or ShareGPT's `from`/`value` objects.
-fn messages(value: &Value, name: &str) -> Converted<Vec<Message>> {
-    let Value::Array(list) = value else {
-        return Err(format!("column {name:?} must be a list of messages, not {}", kind(value)));
-    };
-    if list.is_empty() {
-        return Err(format!("column {name:?} is an empty list of messages"));
-    }
-    let bad = |i: usize, what: &str| format!("column {name:?}, message {i}: {what}");
-    let message = |(i, value): (usize, &Value)| {
-        let Value::Object(object) = value else { return Err(bad(i, "must be an object")) };
-        if let (Some(Value::String(from)), Some(Value::String(text))) =
-            (object.get("from"), object.get("value"))
-        {
-            let role = match from.as_str() {
-                "human" | "user" => "user",
-                "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" | "function_call" => "assistant",
-                "system" => "system",
-                "observation" | "tool" | "function_response" => "tool",
-                other => return Err(bad(i, &format!("unknown speaker {other:?}"))),
-            };
-            return Ok(Message::new(role, text));
-        }
-        match object.get("role") {
-            Some(Value::String(role)) if !role.is_empty() => Ok(Message(object.clone())),
-            _ => Err(bad(i, "needs a \"role\" and a \"content\" (or \"from\" and \"value\")")),
-        }
-    };
-    list.iter().enumerate().map(message).collect()
-}
-
-/// A completion of one or several messages; plain text if it is one assistant message with nothing but text.
-fn completion(turn: Vec<Message>) -> Completion {
-    let content =
-        turn.iter().rev().find(|m| m.role() == "assistant").and_then(Message::content).unwrap_or_default();
-    let content = content.to_string();
-    let plain = turn.len() == 1 && turn[0].0.len() == 2 && turn[0].content().is_some();
-    Completion { content, messages: if plain { Vec::new() } else { turn }, ..Completion::default() }
-}
-
-fn missing(name: &str) -> String {
-    format!("column {name:?} is missing")
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

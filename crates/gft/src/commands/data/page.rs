@@ -53,7 +53,7 @@ fn of_file(file: &FileSummary) -> String {
     }
     let solutions = file.solutions;
     if solutions.references > 0 {
-        let said = match solutions.learned {
+        let mut said = match solutions.learned {
             0 => "references only, bare answers: they are not learned".to_owned(),
             learned => format!(
                 "{} learned as demonstrations; {} bare answers, references only",
@@ -61,6 +61,10 @@ fn of_file(file: &FileSummary) -> String {
                 grouped(solutions.references)
             ),
         };
+        if solutions.several > 0 {
+            let several = grouped(solutions.several);
+            said.push_str(&format!("; {several} rows have several, of which the first is the gold answer"));
+        }
         text.push_str(&line("  solutions", &said));
     }
     text
