@@ -89,6 +89,11 @@ pub trait Reward: Send + Sync {
     /// Name in metrics (`rewards/{name}/mean`) and messages.
     fn name(&self) -> &str;
 
+    /// Whether it can score nothing without a row's reference answer. A reward from outside may do with what it likes.
+    fn needs_gold(&self) -> bool {
+        false
+    }
+
     /// One score for each candidate, in their order.
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score>;
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use gft_data::{Dataset, Encode, Encoder, Order};
 use gft_objective::{Method, Singleton, Source};
+use gft_reward::Combination;
 use gft_rollout::{Composition, Demonstrations, Group, LongDemonstrations, demonstrations};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::config::{uses_groups, uses_rewards};
+use crate::config::uses_groups;
 use crate::error::{Error, Result};
 
 /// What a method needs of a row.
@@ -22,19 +23,28 @@ pub struct Needs {
     pub composition: Composition,
     /// What becomes of long demonstrations.
     pub long: LongDemonstrations,
-    /// Whether rewards decide advantages: rows must have a reference answer.
-    pub rewards: bool,
+    /// Whether rewards decide advantages and one of them needs a reference answer.
+    pub gold: bool,
     /// Rollouts that a group must have at least.
     pub least: usize,
 }
 
 impl Needs {
-    /// What `method` needs for groups of `composition`.
-    pub fn of(method: &Method, composition: Composition, long: LongDemonstrations) -> Self {
+    /// What `method` with these rewards needs for groups of `composition`.
+    pub fn of(
+        method: &Method,
+        rewards: &Combination,
+        composition: Composition,
+        long: LongDemonstrations,
+    ) -> Self {
         let pairs = uses_groups(method) && method.advantage.singleton == Singleton::Zero;
-        Needs { composition, long, rewards: uses_rewards(method), least: if pairs { 2 } else { 1 } }
+        Needs { composition, long, gold: rewards.needs_gold().is_some(), least: if pairs { 2 } else { 1 } }
     }
 }
+
+/// Reasons to drop a row that a map of columns may mend.
+const NO_GOLD: &str = "no reference answer";
+const NO_DEMONSTRATION: &str = "no demonstration";
 
 /// Share of what is left out above which that is said apart.
 const MUCH: f64 = 0.2;
@@ -165,7 +175,11 @@ impl Rows {
         }
         rows.survey.fingerprint = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         if rows.usable.is_empty() {
-            return Err(Error::Rows(format!("none of the {len} rows can be used: {}", rows.survey.drops())));
+            return Err(Error::Rows(format!(
+                "none of the {len} rows can be used: {}{}",
+                rows.survey.drops(),
+                rows.survey.way_on()
+            )));
         }
         Ok(rows)
     }
@@ -173,7 +187,7 @@ impl Rows {
     fn look(&self, index: u64) -> Result<Seen> {
         let row = self.dataset.row(index)?;
         let dropped = |reason| Ok(Seen::Dropped { reason, id: row.id.clone() });
-        let Needs { composition, long, rewards, least } = self.needs;
+        let Needs { composition, long, gold, least } = self.needs;
         let found = match demonstrations(&self.encoder, &row, composition, 0, long)? {
             Encode::Kept(found) => found,
             Encode::PromptTooLong { .. } => return dropped("prompt too long"),
@@ -181,8 +195,8 @@ impl Rows {
         let given = !found.rollouts.is_empty()
             && composition.own == 0
             && found.rollouts.iter().all(|rollout| rollout.given_reward.is_some());
-        if rewards && !given && row.gold.as_deref().is_none_or(|gold| gold.trim().is_empty()) {
-            return dropped("no reference answer");
+        if gold && !given && row.gold.as_deref().is_none_or(|gold| gold.trim().is_empty()) {
+            return dropped(NO_GOLD);
         }
         if composition.own > 0 && found.prompt.is_empty() {
             return dropped("no prompt to complete");
@@ -192,7 +206,7 @@ impl Rows {
             return dropped(match (size, found.lost.too_long, found.lost.empty) {
                 (_, 1.., _) => "demonstration too long",
                 (_, _, 1..) => "empty completion",
-                (0, _, _) => "no demonstration",
+                (0, _, _) => NO_DEMONSTRATION,
                 _ => "a group of one",
             });
         }
@@ -361,6 +375,19 @@ impl Survey {
             );
         }
         notes
+    }
+
+    /// What to do where no row has what the method asks for.
+    fn way_on(&self) -> &'static str {
+        let dropped = |reason| self.dropped.contains_key(reason);
+        if dropped(NO_GOLD) {
+            "; where a column has the answers -> columns = \"prompt=NAME,solution=NAME\" names it; format, length and \
+             functions of your own as reward_funcs need none"
+        } else if dropped(NO_DEMONSTRATION) {
+            "; where a column has completions -> columns = \"prompt=NAME,expert=NAME\" names it"
+        } else {
+            ""
+        }
     }
 
     /// Rows dropped in words, as in `3 prompt too long (first: gsm8k-7)`; empty where there are none.

@@ -158,14 +158,14 @@ impl StagePlan {
         let options = read_options(settings)?;
         let dataset = Dataset::open(&settings.dataset_name, &options)?;
         let seed = settings.shuffle_dataset.then(|| settings.data_seed.unwrap_or(settings.seed));
-        let rows =
-            Rows::new(dataset, encoder.clone(), Needs::of(&method, composition, long), seed, progress)?;
+        let needs = Needs::of(&method, &rewards(settings, &method)?, composition, long);
+        let rows = Rows::new(dataset, encoder.clone(), needs, seed, progress)?;
         let eval = if settings.eval_dataset.is_empty() {
             None
         } else {
             let composition = Composition { experts: 1, ..Composition::default() };
             let long = LongDemonstrations::KeepStart;
-            let needs = Needs { composition, long, rewards: false, least: 0 };
+            let needs = Needs { composition, long, gold: false, least: 0 };
             let options = ReadOptions { split: Some("test".into()), ..read_options(settings)? };
             let options = if settings.eval_dataset.iter().all(|path| Path::new(path).is_file()) {
                 read_options(settings)?
@@ -216,10 +216,7 @@ impl StagePlan {
     /// # Errors
     /// An unknown name, a file that is not there, or weights that do not match.
     pub fn rewards(&self) -> Result<Combination> {
-        if !crate::config::uses_rewards(&self.method) {
-            return Ok(Combination::new(Vec::new(), &[])?);
-        }
-        crate::rewards::combination(&self.settings, self.method.name)
+        rewards(&self.settings, &self.method)
     }
 
     /// The stage with its weights, ready to step from `position`.
@@ -290,6 +287,15 @@ impl StagePlan {
             seed: settings.seed,
         };
         Ok((trainer, self.eval))
+    }
+}
+
+/// The rewards that the settings name; none where the method asks for none.
+fn rewards(settings: &Settings, method: &Method) -> Result<Combination> {
+    if crate::config::uses_rewards(method) {
+        crate::rewards::combination(settings, method.name)
+    } else {
+        Ok(Combination::new(Vec::new(), &[])?)
     }
 }
 
