@@ -105,7 +105,7 @@ impl Completion {
 pub const POLICY_COMPLETIONS: &str = "policy_completions";
 
 /// One row of a data set.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The row's own id, else `file stem:line`. Not promised to be unique.
     pub id: String,
@@ -121,6 +121,18 @@ pub struct Row {
     pub teachers: Vec<Completion>,
     /// All other columns, for reward functions.
     pub columns: Map<String, Value>,
+    /// Columns that have a role beside the prompt, as the file has them and under their own names: a reward function that
+    /// was written for the file asks for them by these.
+    pub named: Map<String, Value>,
+}
+
+/// Rows are the same if they say the same, under whatever names their files have it.
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, prompt, solution, gold, expert, teachers, columns, named: _ } = self;
+        (id, prompt, solution, gold) == (&other.id, &other.prompt, &other.solution, &other.gold)
+            && (expert, teachers, columns) == (&other.expert, &other.teachers, &other.columns)
+    }
 }
 
 impl Row {
@@ -134,6 +146,7 @@ impl Row {
             expert: Vec::new(),
             teachers: Vec::new(),
             columns: Map::new(),
+            named: Map::new(),
         }
     }
 

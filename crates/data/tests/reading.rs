@@ -132,6 +132,14 @@ fn turns_with_more_than_text() {
     assert_eq!(row.expert[0].messages[0].0["reasoning_content"], "r");
 }
 
+/// What a reward function is given beside the prompt: every column as the file has it.
+#[test]
+fn columns_with_a_role_keep_their_names() {
+    let row = first(r#"{"question": "q", "answer": "so\n#### 4", "level": 2}"#);
+    assert_eq!(serde_json::Value::from(row.named), serde_json::json!({"answer": "so\n#### 4"}));
+    assert_eq!(serde_json::Value::from(row.columns), serde_json::json!({"level": 2}));
+}
+
 #[test]
 fn a_bare_answer_is_no_demonstration() {
     let options = |solution_as_expert| ReadOptions { solution_as_expert, ..ReadOptions::default() };

@@ -47,7 +47,8 @@ fn encoder(tokenizer_name: &str, template: &str, options: EncodeOptions) -> Enco
 
 fn row(prompt: Prompt, answer: &str) -> Row {
     let (expert, columns) = (vec![Completion::text(answer)], Map::new());
-    Row { id: "r".into(), prompt, solution: None, gold: None, expert, teachers: Vec::new(), columns }
+    let (teachers, named) = (Vec::new(), Map::new());
+    Row { id: "r".into(), prompt, solution: None, gold: None, expert, teachers, columns, named }
 }
 
 fn question(text: &str, answer: &str) -> Row {

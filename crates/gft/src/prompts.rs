@@ -237,6 +237,7 @@ fn row_of(id: &str, prompt: Prompt, columns: Map<String, Value>) -> Row {
         expert: Vec::new(),
         teachers: Vec::new(),
         columns,
+        named: Map::new(),
     }
 }
 

@@ -227,6 +227,7 @@ mod tests {
             expert: Vec::new(),
             teachers: Vec::new(),
             columns: Default::default(),
+            named: Default::default(),
         }
     }
 

@@ -138,6 +138,7 @@ fn every_token_has_its_role() {
         expert: vec![crate::Completion::text("t")],
         teachers: Vec::new(),
         columns: serde_json::Map::new(),
+        named: serde_json::Map::new(),
     };
     let view = encoder.view(&row).unwrap().unwrap().remove(0);
     let text =

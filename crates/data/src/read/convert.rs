@@ -193,8 +193,13 @@ impl Converter {
             Some(id) => id.to_string(),
             None => format!("{}:{line}", path.file_stem().unwrap_or_default().to_string_lossy()),
         };
-        for (_, name) in self.columns.named() {
-            object.shift_remove(name);
+        let mut named = Map::new();
+        for (role, name) in self.columns.named() {
+            let value = object.shift_remove(name);
+            // The prompt reaches rewards in one form for all layouts.
+            if let Some(value) = value.filter(|_| !matches!(role, "prompt" | "messages" | "text" | "id")) {
+                named.insert(name.to_owned(), value);
+            }
         }
         let counts = Counts {
             gold: rule,
@@ -204,7 +209,7 @@ impl Converter {
             teachers: teachers.len() as u64,
             checksum: checksum(bytes),
         };
-        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object }, counts))
+        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object, named }, counts))
     }
 
     /// The prompt, and the completion if the row is a whole conversation.

@@ -181,7 +181,7 @@ settings! {
     reward_funcs: Vec<String> = vec!["verifier".into()];
     /// Their weights; absent: 1 each.
     reward_weights: Vec<f64> = Vec::new();
-    /// Seconds for one completion of a function or program (absent: 10) or one request to a server (absent: 180).
+    /// Seconds for one completion of a function or program (absent: 10; TRL's form has them for all of a prompt together) or one request to a server (absent: 180).
     reward_time_limit: Option<f64> = None;
     /// Times that a completion or request is tried when the program dies or the server fails; absent: 3, servers 5.
     reward_tries: Option<usize> = None;
