@@ -283,6 +283,12 @@ impl Dataset {
         self.parts.iter().zip(rows).map(summary).collect()
     }
 
+    /// The first file of preferences whose rejected answers are read as teachers' by their column's name alone, and that
+    /// column.
+    pub fn rejected_as_teachers(&self) -> Option<(&Path, &str)> {
+        self.parts.iter().find_map(|part| Some((part.path.as_path(), part.converter.rejected()?)))
+    }
+
     /// Whether the id of the row at `index` comes from a column of its own, not from its file and line.
     pub fn has_own_id(&self, index: u64) -> bool {
         let part = self.starts.partition_point(|&start| start <= index).saturating_sub(1);

@@ -159,7 +159,8 @@ fn a_bare_answer_is_no_demonstration() {
     let long = first(r#"{"prompt": "p", "answer": ["the sum of all of the odd numbers below five", "4"]}"#);
     assert_eq!((long.gold.is_some(), long.expert.len()), (true, 0));
     // Several solutions that are worked are demonstrations, the bare one among them is not.
-    let ways = first(r#"{"prompt": "p", "solution": ["6 times 7 is\n#### 42", "42", "40 and 2 is\n#### 42"]}"#);
+    let ways =
+        first(r#"{"prompt": "p", "solution": ["6 times 7 is\n#### 42", "42", "40 and 2 is\n#### 42"]}"#);
     assert_eq!((ways.gold.as_deref(), ways.expert.len()), (Some("42"), 2));
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);

@@ -253,7 +253,8 @@ fn prompts_continued_as_they_stand_are_said_by_every_command() {
         (1..4).map(|n| json!({"prompt": format!("{n}+1="), "answer": (n + 1).to_string()})).collect();
     let (texts, questions) =
         (file(root.path(), "texts.jsonl", &texts), file(root.path(), "questions.jsonl", &questions));
-    let note = "the prompts of 8 of 8 rows are texts that are continued as they stand, without the chat template";
+    let note =
+        "the prompts of 8 of 8 rows are texts that are continued as they stand, without the chat template";
     let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let inspect = ["data", "inspect", &texts, "--model", &model];
     assert!(flat(&out(&gft_ok(&inspect))).contains(note), "{}", out(&gft_ok(&inspect)));
@@ -263,7 +264,10 @@ fn prompts_continued_as_they_stand_are_said_by_every_command() {
     let train = ["train", "--method", "sft", "--model", &model, "--data", &texts, "--max-steps", "1"];
     let told = said(&gft_ok(&[&train[..], &["--output-dir", &run]].concat()));
     assert!(told.contains(note) && told.contains("gft generate --model"), "{told}");
-    assert!(told.contains("--presentation verbatim --prompt") && !told.contains("gft chat --model"), "{told}");
+    assert!(
+        told.contains("--presentation verbatim --prompt") && !told.contains("gft chat --model"),
+        "{told}"
+    );
     let eval = ["eval", &questions, "--model", &run, "--max-new-tokens", "2"];
     let told = said(&gft_ok(&eval));
     assert!(told.contains("--prompt-style verbatim asks as was trained"), "{told}");

@@ -35,6 +35,8 @@ fn mistakes_are_named_with_what_to_do() {
     let no_text = rows("no-text.jsonl", "{\"prompt\": \"How many?\", \"expert_completions\": [\" \"]}\n");
     let broken =
         rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
+    let preferences =
+        rows("pairs.jsonl", "{\"prompt\": \"1 + 1?\", \"chosen\": \"2\", \"rejected\": \"3\"}\n");
     let nan = rows("strange.jsonl", "{\"a\": 1}\n");
     let none = rows("none.jsonl", "");
     let base = ["--model", &model, "--data", &data, "--output-dir", &out];
@@ -95,6 +97,12 @@ fn mistakes_are_named_with_what_to_do() {
         ("save_dtype = \"int4\"", &[], 2, &["save_dtype", "bfloat16"]),
         ("max_prompt_length = 2", &[], 3, &["none of the 10 rows", "prompt too long"]),
         ("max_steps = 0", &[], 2, &["no steps"]),
+        (
+            "method = \"sft-mix\"",
+            &["--data", &preferences],
+            3,
+            &["pairs.jsonl: the column \"rejected\"", "sft-mix", "num_teachers = 0", "\"teachers=rejected\""],
+        ),
         ("", &["--model", &empty], 3, &["empty: not a model folder", "it is empty"]),
         ("", &["--model", "/nowhere/at/all"], 3, &["/nowhere/at/all: no such folder"]),
         ("", &["--model", &broken], 3, &["broken.jsonl"]),

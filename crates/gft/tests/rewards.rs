@@ -95,7 +95,8 @@ fn a_reward_that_needs_no_reference_answer_asks_for_none() {
     let mut world = World::new();
     let rows: String = (0..6).map(|n| format!("{{\"prompt\": \"Say {n}\"}}\n")).collect();
     world.data = world.file("prompts.jsonl", &rows);
-    let file = world.file("mine.py", "def score(completions, **columns):\n    return [len(c) for c in completions]\n");
+    let file = world
+        .file("mine.py", "def score(completions, **columns):\n    return [len(c) for c in completions]\n");
     for rewards in [format!("{file}:score"), format!("{file}:score,format,soft_overlong")] {
         let (run, code, words) = world.train(&rewards, &["--overlong-buffer", "4"]);
         went_on(&run, code, &words);

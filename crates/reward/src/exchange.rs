@@ -176,12 +176,15 @@ mod tests {
 
     #[test]
     fn answers_about_a_group() {
-        let line = br#"{"id": 7, "group": [{"reward": 1, "metrics": {"a": 2}}, {"reward": null}, {"error": "no"}]}"#;
+        let line =
+            br#"{"id": 7, "group": [{"reward": 1, "metrics": {"a": 2}}, {"reward": null}, {"error": "no"}]}"#;
         let Line::Answer(answers) = read(line, 7, Some(3)) else { panic!("no answer") };
         assert_eq!((&answers[0].score, answers[0].metrics["a"]), (&Score::Value(1.0), 2.0));
         assert_eq!(answers[1].score, Score::Unscorable);
         assert!(matches!(&answers[2].score, Score::Failed(why) if why.contains("`no`")));
-        let Line::Answer(failed) = read(br#"{"id": 7, "error": "gone"}"#, 7, Some(2)) else { panic!("no answer") };
+        let Line::Answer(failed) = read(br#"{"id": 7, "error": "gone"}"#, 7, Some(2)) else {
+            panic!("no answer")
+        };
         assert!(failed.len() == 2 && matches!(&failed[1].score, Score::Failed(_)));
         assert_eq!(read(br#"{"id": 6, "group": []}"#, 7, Some(0)), Line::Late);
         for line in [

@@ -76,7 +76,7 @@ def relative(completions, **columns):
     return [len(text) / longest for text in completions]
 
 def correctness_reward_func(prompts, completions, answer, **kwargs):
-    return [2.0 if text == right.split("#### ")[1] else 0.0 for text, right in zip(completions, answer)]
+    return [2.0 if text == right.split('#### ')[1] else 0.0 for text, right in zip(completions, answer)]
 
 def one_bad(completions, **columns):
     return [1.0, float("nan"), "x"]

@@ -4,6 +4,7 @@
 //! [`config`], what a stage works with is put together in `setup`, and what happened is a [`Metrics`] line.
 
 mod adapters;
+mod checks;
 mod collect;
 pub mod config;
 mod console;

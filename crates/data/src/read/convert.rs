@@ -34,6 +34,7 @@ pub(super) struct Converter {
     /// Columns of the first rows that no role uses; they go to reward functions.
     others: Vec<String>,
     mapped: bool,
+    teachers_named: bool,
     solution_as_expert: SolutionAsExpert,
     strip_calculator: bool,
 }
@@ -85,6 +86,7 @@ impl Converter {
             columns,
             others,
             mapped,
+            teachers_named: options.columns.teachers.is_some(),
             solution_as_expert: options.solution_as_expert,
             strip_calculator: options.strip_calculator,
         })
@@ -93,6 +95,11 @@ impl Converter {
     /// Whether a column has the rows' ids.
     pub fn has_ids(&self) -> bool {
         self.columns.id.is_some()
+    }
+
+    /// The column of answers that people rejected, where it is read as teachers because nobody named another.
+    pub fn rejected(&self) -> Option<&str> {
+        self.columns.teachers.as_deref().filter(|_| self.layout == Layout::Preference && !self.teachers_named)
     }
 
     /// What was found in a file of `rows` usable rows.
@@ -159,8 +166,7 @@ impl Converter {
         let solutions = self.texts_at(&object, self.columns.solution.as_deref())?;
         let solution = solutions.first().cloned();
         let stated = self.text_at(&object, self.columns.answer.as_deref())?;
-        let several =
-            (stated.is_none() && solutions.len() > 1).then(|| several_references(&solutions));
+        let several = (stated.is_none() && solutions.len() > 1).then(|| several_references(&solutions));
         let (gold, rule) = match (stated, &solution) {
             (Some(gold), _) => (Some(gold), Some(GoldRule::Column)),
             (None, Some(solution)) => match &several {
