@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::interrupt::stop_flag;
-use crate::model_path;
 use crate::terminal::Verbosity;
+use crate::{model_path, output};
 
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
@@ -210,7 +210,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match args.device.run(verbosity, training)? {
         Ok(finished) => {
             console.summary(&finished, config.map(PathBuf::as_path));
-            println!("{}", finished.model.display());
+            output::write(&format!("{}\n", finished.model.display()));
             Ok(())
         }
         Err(gft_train::Error::Interrupted) => {
