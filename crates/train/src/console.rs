@@ -174,7 +174,8 @@ impl<W: Write> Console<W> {
         ));
         self.line(&format!("memory   {} at the peak, predicted", bytes(info.memory)));
         self.line(&format!("output   {} (gft {})", info.output_dir.display(), env!("CARGO_PKG_VERSION")));
-        for note in trainer.rows.notes() {
+        let groups = trainer.total_rows.unwrap_or(steps * trainer.prompts_per_step as u64);
+        for note in trainer.rows.notes(groups) {
             self.line(&format!("note: {note}"));
         }
     }

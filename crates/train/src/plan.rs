@@ -107,7 +107,7 @@ pub fn plan(
             data.push(format!("dropped: {}", survey.drops()));
         }
         data.extend(Some(survey.lost()).filter(|lost| !lost.is_empty()));
-        data.extend(planned.rows.notes().iter().map(|note| format!("note: {note}")));
+        data.extend(planned.rows.notes(planned.groups()).iter().map(|note| format!("note: {note}")));
         let updates = planned.steps * (planned.updates_per_batch * settings.num_iterations) as u64;
         stages.push(PlannedStage {
             settings: shown(stage, &planned.method, &folder)?,

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::uses_groups;
 use crate::error::{Error, Result};
+use crate::spread::{Spread, never_used};
 
 /// What a method needs of a row.
 #[derive(Debug, Clone, Copy)]
@@ -76,48 +77,14 @@ pub struct Survey {
     pub experts: Spread,
     /// Teachers of usable rows, as they are used.
     pub teachers: Spread,
+    /// Usable rows by the experts, and by the teachers, that they have to choose from.
+    pub offered: [BTreeMap<usize, u64>; 2],
     /// The longest prompt.
     pub longest_prompt: usize,
     /// The longest demonstration.
     pub longest_demonstration: usize,
     /// SHA-256 over the token ids of all usable rows.
     pub fingerprint: String,
-}
-
-/// How many of something rows have.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spread {
-    /// The fewest.
-    pub least: usize,
-    /// The most.
-    pub most: usize,
-    /// All together.
-    pub sum: u64,
-    /// Rows.
-    pub rows: u64,
-}
-
-impl Spread {
-    fn add(&mut self, count: usize) {
-        self.least = if self.rows == 0 { count } else { self.least.min(count) };
-        self.most = self.most.max(count);
-        self.sum += count as u64;
-        self.rows += 1;
-    }
-
-    /// Of a row.
-    pub fn mean(&self) -> f64 {
-        self.sum as f64 / self.rows.max(1) as f64
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.least == self.most {
-            return write!(f, "{}", self.most);
-        }
-        write!(f, "{} to {}", self.least, self.most)
-    }
 }
 
 /// Rows in the order of a run.
@@ -188,7 +155,7 @@ impl Rows {
         let row = self.dataset.row(index)?;
         let dropped = |reason| Ok(Seen::Dropped { reason, id: row.id.clone() });
         let Needs { composition, long, gold, least } = self.needs;
-        let found = match demonstrations(&self.encoder, &row, composition, 0, long)? {
+        let found = match demonstrations(&self.encoder, &row, composition, index, 0, long)? {
             Encode::Kept(found) => found,
             Encode::PromptTooLong { .. } => return dropped("prompt too long"),
         };
@@ -236,9 +203,22 @@ impl Rows {
         &self.survey
     }
 
-    /// What is easily overlooked: [`Survey::notes`], and how prompts are presented.
-    pub fn notes(&self) -> Vec<String> {
+    /// What is easily overlooked in a stage that visits so many `groups`: [`Survey::notes`], demonstrations that it never
+    /// uses, and how prompts are presented.
+    pub fn notes(&self, groups: u64) -> Vec<String> {
         let mut notes = self.survey.notes();
+        let Composition { experts, teachers, .. } = self.needs.composition;
+        // Of a run that ends within its first epoch the rest of the rows is another matter.
+        let epochs = (groups as f64 / self.len().max(1) as f64).max(1.0);
+        let sources = [(experts, "expert", "num_experts"), (teachers, "teacher", "num_teachers")];
+        for ((wanted, name, setting), offered) in sources.into_iter().zip(&self.survey.offered) {
+            notes.extend(never_used(offered, wanted, epochs).map(|(used, all)| {
+                format!(
+                    "{used} of {all} {name} completions are used, {wanted} of a prompt an epoch -> raise {setting} or \
+                     num_train_epochs"
+                )
+            }));
+        }
         notes.extend(self.encoder.continued_note(self.survey.continued, self.survey.usable));
         notes
     }
@@ -274,7 +254,7 @@ impl Rows {
         let row = self.dataset.row(index)?;
         let epoch = position / len;
         let Needs { composition, long, .. } = self.needs;
-        match demonstrations(&self.encoder, &row, composition, epoch, long)? {
+        match demonstrations(&self.encoder, &row, composition, index, epoch, long)? {
             Encode::Kept(found) => {
                 Ok(Group { position, index, row, prompt: found.prompt, rollouts: found.rollouts })
             }
@@ -297,6 +277,9 @@ impl Survey {
         self.prompt_tokens += found.prompt.len() as u64;
         self.longest_prompt = self.longest_prompt.max(found.prompt.len());
         self.demonstrations += found.rollouts.len() as u64;
+        for (offered, count) in self.offered.iter_mut().zip([found.of.0, found.of.1]) {
+            *offered.entry(count).or_default() += 1;
+        }
         let of = |source| found.rollouts.iter().filter(|rollout| rollout.source == source).count();
         self.experts.add(of(Source::Expert));
         self.teachers.add(of(Source::Teacher));

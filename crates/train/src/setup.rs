@@ -193,6 +193,11 @@ impl StagePlan {
         self.method.kl.is_some() || self.method.reference_kl != 0.0
     }
 
+    /// Groups that the stage visits, but for those that dynamic sampling replaces.
+    pub fn groups(&self) -> u64 {
+        self.total_rows.unwrap_or(self.steps * self.prompts_per_step as u64)
+    }
+
     /// AdamW as the settings ask for it; norms and biases are not decayed, as transformers does.
     pub fn adamw(&self) -> AdamWConfig {
         let settings = &self.settings;
