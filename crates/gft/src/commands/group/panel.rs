@@ -54,7 +54,7 @@ pub struct Asking {
     /// Seconds for one request, from connecting to the end of the answer.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = spec::above_zero)]
     timeout: f64,
-    /// How often a request is tried.
+    /// How often a request is tried; twice where no connection to the server was ever made.
     #[arg(long, value_name = "N", default_value = "6", value_parser = spec::positive)]
     tries: u32,
     /// Seconds before the second try; the wait doubles up to a minute, and a server's Retry-After stands.
