@@ -14,7 +14,7 @@ use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::interrupt::stop_flag;
 use crate::terminal::Verbosity;
-use crate::{model_path, output};
+use crate::{model_path, output, terminal};
 
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
@@ -215,7 +215,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         Err(gft_train::Error::Interrupted) => {
             let command = without_resume(std::env::args());
-            eprintln!("interrupted; the state is saved. Continue with: {} --resume", command.join(" "));
+            let command = command.join(" ");
+            terminal::say(&format!("interrupted; the state is saved. Continue with: {command} --resume"));
             Err(Failure::Interrupted)
         }
         Err(error) => Err(error.into()),

@@ -23,7 +23,7 @@ use crate::columns::{BadRowsArg, ColumnArgs};
 use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
-use crate::{interrupt, output};
+use crate::{interrupt, output, terminal};
 
 /// Arguments of `gft group build`.
 #[derive(ClapArgs)]
@@ -231,7 +231,8 @@ impl Build<'_> {
     /// A failure, with word of what is kept.
     fn kept(&self, failure: Failure) -> Failure {
         if matches!(failure, Failure::Interrupted) {
-            eprintln!("interrupted; the same command goes on from {}", self.cache.folder().display());
+            let cache = self.cache.folder().display();
+            terminal::say(&format!("interrupted; the same command goes on from {cache}"));
         }
         failure
     }
