@@ -170,7 +170,8 @@ impl DatasetReport {
     }
 
     fn add(&mut self, found: Findings, seen: &mut Seen) {
-        self.duplicate_prompts += u64::from(!seen.prompt_hashes.insert(found.prompt_hash));
+        let again = found.prompt_hash.is_some_and(|hash| !seen.prompt_hashes.insert(hash));
+        self.duplicate_prompts += u64::from(again);
         self.duplicate_rows += u64::from(!seen.row_hashes.insert(found.row_hash));
         self.continued_prompts += u64::from(found.continued);
         self.without_completion += u64::from(found.completions == 0);

@@ -41,6 +41,11 @@ impl Message {
         self.0.get("content").and_then(Value::as_str)
     }
 
+    /// Whether the message says itself that it is not to be learned (`"weight": 0`, as OpenAI's files have it).
+    pub(crate) fn is_context(&self) -> bool {
+        self.0.get("weight").and_then(Value::as_f64) == Some(0.0)
+    }
+
     pub(crate) fn set_content(&mut self, content: String) {
         self.0.insert("content".into(), content.into());
     }

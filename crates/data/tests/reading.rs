@@ -172,7 +172,7 @@ fn a_bare_answer_is_no_demonstration() {
     let said = open(&folder.path().join("data.jsonl")).description();
     assert!(said.contains("solutions are references and not learned"), "{said}");
     let said = open(&folder.path().join("several.jsonl")).description();
-    assert!(said.contains("1 rows have several bare answers, of which the first is the gold"), "{said}");
+    assert!(said.contains("1 row has several bare answers, of which the first is the gold"), "{said}");
 }
 
 /// Among worked solutions a bare one is not learned, and among bare ones a worked one is: neither by a vote of the file's
@@ -252,6 +252,35 @@ fn bad_rows_stop_with_file_and_line() {
     ] {
         let error = refused(&format!("{good}\n{bad}\n{good}\n"));
         assert!(error.contains("data.jsonl:2: ") && error.contains(reason), "{bad}: {error}");
+    }
+}
+
+/// Blank lines behind the last row are no rows; one between rows is a row that is missing.
+#[test]
+fn a_file_may_end_in_blank_lines() {
+    let text = "{\"text\": \"a\"}\n{\"text\": \"b\"}\n\n \r\n\n";
+    let folder = folder(&[("data.jsonl", text)]);
+    let set = open(&folder.path().join("data.jsonl"));
+    assert_eq!((set.len(), set.dropped().len()), (2, 0));
+    assert!(refused("{\"text\": \"a\"}\n\n{\"text\": \"b\"}\n\n").contains("data.jsonl:2: a blank line"));
+}
+
+#[test]
+fn what_is_no_json_says_what_it_is() {
+    for (bytes, parts) in [
+        (&b"question,answer\n1+1,2\n"[..], ["it looks like CSV", "JSONL, JSON and Parquet"]),
+        (b"\xFF\xFE{\0\"\0", ["UTF-16 or binary", "iconv"]),
+        (b"{\"prompt\": \"a\", \"answer\": NaN}\n", ["NaN is no JSON, null is", "column"]),
+        (b"\x80\x81{}\n", ["not UTF-8", "was cut"]),
+        (b"3\n", ["a row must be an object", "not a number"]),
+        (b"{\"prompt\": \n", ["no JSON", "EOF"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.jsonl");
+        std::fs::write(&path, bytes).unwrap();
+        let error = Dataset::open(&[&path], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("none of the first lines is a JSON object; the first: "), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
     }
 }
 

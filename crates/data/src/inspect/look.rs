@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// What one row adds to the report.
 #[derive(Default)]
 pub(super) struct Findings {
-    pub prompt_hash: u64,
+    /// `None` where there is no prompt.
+    pub prompt_hash: Option<u64>,
     pub row_hash: u64,
     pub completions: usize,
     pub special: bool,
@@ -26,7 +27,7 @@ pub(super) struct Findings {
 pub(super) fn look(row: &Row, encoders: Option<(&Encoder, &Encoder)>) -> Findings {
     let prompt = row.prompt.text();
     let mut found = Findings { completions: row.expert.len() + row.teachers.len(), ..Findings::default() };
-    found.prompt_hash = hash(&prompt);
+    found.prompt_hash = (!prompt.is_empty()).then(|| hash(&prompt));
     let contents: Vec<&str> = row.expert.iter().chain(&row.teachers).map(|c| c.content.as_str()).collect();
     found.row_hash = hash(&(&prompt, &contents));
     let Some((encoder, whole)) = encoders else {

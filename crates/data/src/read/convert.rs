@@ -4,7 +4,7 @@ use super::answer::{GoldRule, find_gold, says_more, several_references, strip_ca
 use super::columns::ColumnMap;
 use super::layout::{Layout, at};
 use super::lines::checksum;
-use super::value::{completion, kind, messages, missing};
+use super::value::{completion, kind, messages, missing, why_no_object};
 use super::{FileSummary, ReadOptions, SolutionAsExpert, Solutions};
 use crate::{Completion, DataError, Message, Prompt, Result, Row};
 use serde_json::{Map, Value};
@@ -55,7 +55,10 @@ impl Converter {
                         "no known layout: the columns are {}; name the ones to use with a column map (--columns prompt=NAME,solution=NAME)",
                         row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
                     ),
-                    None => "none of the first lines is a JSON object".to_string(),
+                    None => format!(
+                        "none of the first lines is a JSON object; the first: {}",
+                        samples.first().map_or("none".into(), |line| why_no_object(line))
+                    ),
                 };
                 return Err(DataError::file(path, message));
             }
@@ -131,6 +134,7 @@ impl Converter {
         };
         let several = match solutions.several {
             0 => String::new(),
+            1 => ", 1 row has several bare answers, of which the first is the gold".into(),
             several => format!(", {several} rows have several bare answers, of which the first is the gold"),
         };
         let solutions = match solutions {

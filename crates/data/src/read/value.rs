@@ -57,3 +57,27 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+/// Why a line is no row, with what to do about what is often met.
+pub(super) fn why_no_object(line: &[u8]) -> String {
+    if line.starts_with(b"\xFF\xFE") || line.starts_with(b"\xFE\xFF") || line.contains(&0) {
+        return "it is UTF-16 or binary; text must be UTF-8 (iconv -f UTF-16 -t UTF-8 FILE)".into();
+    }
+    let Ok(text) = std::str::from_utf8(line) else {
+        return "it is not UTF-8 text: a binary file, or one that was cut or is encoded otherwise".into();
+    };
+    let error = match serde_json::from_str::<Value>(text) {
+        Ok(value) => return format!("a row must be an object, not {}", kind(&value)),
+        Err(error) => error,
+    };
+    if !text.trim_start().starts_with('{') {
+        let separated = text.contains(',') || text.contains('\t');
+        let table = if separated { "it looks like CSV; " } else { "" };
+        return format!(
+            "no JSON: {error}; {table}what is read is JSONL, JSON and Parquet, and .txt as lines of text"
+        );
+    }
+    let number = ["NaN", "Infinity"].into_iter().find(|word| text.contains(word));
+    let number = number.map_or(String::new(), |word| format!("; {word} is no JSON, null is"));
+    format!("no JSON: {error}{number}")
+}

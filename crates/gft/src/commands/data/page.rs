@@ -124,7 +124,12 @@ fn tokens(report: &DatasetReport) -> String {
     if report.unit != "tokens" {
         return line("tokens", "give --model DIR to see template, masks, and what the limits cut");
     }
-    let mut text = line("template", &report.encoding);
+    let mut text = match report.continued_prompts == report.sampled {
+        false => line("template", &report.encoding),
+        true => {
+            line("template", &format!("none, prompts stand as they are; of questions: {}", report.encoding))
+        }
+    };
     let limits = &report.limits;
     let limits: Vec<String> = [
         ("max_prompt_length", limits.max_prompt_length),
