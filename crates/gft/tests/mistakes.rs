@@ -76,6 +76,7 @@ fn mistakes_are_named_with_what_to_do() {
         ("train_batch_size = 4\nper_device_train_batch_size = 8", &[], 2, &["contradicts", "2 prompts"]),
         ("lr_scheduler_type = \"constant\"\nwarmup_steps = 3", &[], 2, &["constant_with_warmup"]),
         ("temperature = 0", &[], 2, &["temperature = 0", "same"]),
+        ("", &["--temperature", "nan"], 2, &["`temperature` = nan is not a number"]),
         ("top_p = 0", &[], 2, &["top_p = 0", "above 0 to 1"]),
         ("min_p = 1.5", &[], 2, &["min_p = 1.5", "0 to 1"]),
         ("lora_r = 8", &[], 2, &["`lora_r`", "use_peft = true"]),
@@ -216,6 +217,7 @@ fn the_plan_shows_what_the_method_decides() {
     assert_eq!(paper("tau"), "tau 0.7 method gft-paper");
     assert_eq!(paper("demonstration_rule"), "demonstration_rule \"dcr\" method gft-paper");
     assert_eq!(paper("epsilon"), "epsilon - not used by gft-paper");
+    assert_eq!(paper("weight_decay"), "weight_decay 0.0 default");
     assert_eq!(paper("max_length"), "max_length 1024 model");
     assert_eq!(paper("save_dtype"), "save_dtype \"float32\" model");
     let given = plan(&["--method", "gft", "--tau", "0.5", "--policy-rule", "ratio-clip"]);
@@ -242,8 +244,15 @@ fn a_list_in_parts_is_one_list_and_lost_demonstrations_are_said() {
         String::from_utf8(output.stdout).unwrap()
     };
     let whole = plan("2000");
-    assert!(whole.contains("11 usable rows") && !whole.contains("note:"), "{whole}");
+    // Of four teachers of a row three are taken.
+    assert!(whole.contains("11 usable rows") && whole.matches("note:").count() == 1, "{whole}");
+    assert!(whole.contains("30 of 40 teacher completions are used, 3 of a prompt an epoch"), "{whole}");
     let cut = plan("20");
     assert!(cut.contains("demonstrations left out") && cut.contains("note:"), "{cut}");
     assert!(cut.contains("raise max_completion_length"), "{cut}");
+    // Demonstrations alone are a choice that a preset for own completions does not expect.
+    let args = ["plan", "--model", &model, "--output-dir", "run", "--data", &groups];
+    let alone = |own: &str| gft(&[&args[..], &["--method", "gft", "--num-generations", own]].concat()).stdout;
+    let said = |own: &str| String::from_utf8(alone(own)).unwrap().contains("note: num_generations = 0");
+    assert!(said("0") && !said("4"));
 }

@@ -63,6 +63,18 @@ pub(crate) fn check(settings: &Settings, group: Composition) -> Result<(), Confi
     Ok(())
 }
 
+/// What a method gives up with the groups that the settings ask for.
+pub(crate) fn note_on_groups(method: &Method, own: usize) -> Option<String> {
+    let compares = method.sources.policy.is_some_and(|used| used.signal == Signal::Group);
+    (compares && own == 0).then(|| {
+        format!(
+            "num_generations = 0: {} compares a prompt's completions, and here with the data's alone; the model's own, which \
+             say what it gets wrong, are left out -> num_generations = 4 is the preset's",
+            method.name
+        )
+    })
+}
+
 /// Answers that were rejected are teachers' to methods that weigh them; one that learns all teachers alike would learn
 /// what people did not want.
 pub(crate) fn check_preferences(dataset: &Dataset, method: &Method, group: Composition) -> Result<()> {

@@ -229,7 +229,7 @@ settings! {
     delta: Option<f64> = None, "actor_rollout_ref.actor.clip_ratio_c";
     /// What is subtracted from a reward: mixed, on-policy, per-source, leave-one-out or none.
     baseline: Option<String> = None;
-    /// What the difference is divided by: group, batch or none.
+    /// What the difference is divided by: std of the group (TRL: group), batch-std (TRL: batch) or none.
     scale_rewards: Option<String> = None;
     /// Delta degrees of freedom of the standard deviation: 1 or 0.
     ddof: Option<u64> = None;
