@@ -5,6 +5,7 @@
 //! padding token is learned like any other token.
 
 mod boundary;
+mod continued;
 mod conversation;
 mod options;
 mod stop_config;

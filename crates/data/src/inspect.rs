@@ -28,12 +28,16 @@ pub struct DatasetReport {
     pub dropped: u64,
     /// Why, the most frequent reason first.
     pub drop_reasons: Vec<DropReason>,
+    /// What is easily overlooked.
+    pub notes: Vec<String>,
     /// Rows looked at for what follows: all, or as many as asked for.
     pub sampled: u64,
     /// Rows whose prompt stood in an earlier row.
     pub duplicate_prompts: u64,
     /// Rows whose prompt and completions stood in an earlier row.
     pub duplicate_rows: u64,
+    /// Rows whose prompt is continued as it stands, without any template; 0 without an encoder.
+    pub continued_prompts: u64,
     /// Rows by the rule that found their gold answer.
     pub gold: BTreeMap<String, u64>,
     /// Rows without a gold answer: nothing can verify a response to them.
@@ -153,6 +157,8 @@ impl DatasetReport {
             let findings: Vec<Findings> = piece.into_par_iter().map(look).collect::<Result<_>>()?;
             findings.into_iter().for_each(|found| report.add(found, &mut seen));
         }
+        let note = encoder.and_then(|e| e.continued_note(report.continued_prompts, report.sampled));
+        report.notes.extend(note);
         report.prompts = Lengths::of(seen.prompts);
         report.experts = Lengths::of(seen.experts);
         report.teachers = Lengths::of(seen.teachers);
@@ -164,8 +170,10 @@ impl DatasetReport {
     }
 
     fn add(&mut self, found: Findings, seen: &mut Seen) {
-        self.duplicate_prompts += u64::from(!seen.prompt_hashes.insert(found.prompt_hash));
+        let again = found.prompt_hash.is_some_and(|hash| !seen.prompt_hashes.insert(hash));
+        self.duplicate_prompts += u64::from(again);
         self.duplicate_rows += u64::from(!seen.row_hashes.insert(found.row_hash));
+        self.continued_prompts += u64::from(found.continued);
         self.without_completion += u64::from(found.completions == 0);
         self.special_tokens_in_text += u64::from(found.special);
         self.prompts_too_long += u64::from(found.too_long);

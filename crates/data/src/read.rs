@@ -10,6 +10,7 @@ mod layout;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod value;
 
 use crate::{DataError, Result, Row};
 use rayon::prelude::*;
@@ -79,6 +80,8 @@ pub struct Solutions {
     pub learned: u64,
     /// It is a reference alone.
     pub references: u64,
+    /// Of these, one of several bare answers in a list, of which the first is the gold.
+    pub several: u64,
 }
 
 /// What was found in one file.
@@ -280,6 +283,12 @@ impl Dataset {
         self.parts.iter().zip(rows).map(summary).collect()
     }
 
+    /// The first file of preferences whose rejected answers are read as teachers' by their column's name alone, and that
+    /// column.
+    pub fn rejected_as_teachers(&self) -> Option<(&Path, &str)> {
+        self.parts.iter().find_map(|part| Some((part.path.as_path(), part.converter.rejected()?)))
+    }
+
     /// Whether the id of the row at `index` comes from a column of its own, not from its file and line.
     pub fn has_own_id(&self, index: u64) -> bool {
         let part = self.starts.partition_point(|&start| start <= index).saturating_sub(1);
@@ -311,6 +320,7 @@ impl Dataset {
                     Ok(counts) => {
                         solutions.learned += u64::from(counts.solution_learned == Some(true));
                         solutions.references += u64::from(counts.solution_learned == Some(false));
+                        solutions.several += u64::from(counts.several);
                         self.count(counts);
                     }
                     Err(reason) if options.bad_rows == BadRows::Error => {

@@ -41,6 +41,11 @@ impl Message {
         self.0.get("content").and_then(Value::as_str)
     }
 
+    /// Whether the message says itself that it is not to be learned (`"weight": 0`, as OpenAI's files have it).
+    pub(crate) fn is_context(&self) -> bool {
+        self.0.get("weight").and_then(Value::as_f64) == Some(0.0)
+    }
+
     pub(crate) fn set_content(&mut self, content: String) {
         self.0.insert("content".into(), content.into());
     }
@@ -105,7 +110,7 @@ impl Completion {
 pub const POLICY_COMPLETIONS: &str = "policy_completions";
 
 /// One row of a data set.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The row's own id, else `file stem:line`. Not promised to be unique.
     pub id: String,
@@ -121,6 +126,18 @@ pub struct Row {
     pub teachers: Vec<Completion>,
     /// All other columns, for reward functions.
     pub columns: Map<String, Value>,
+    /// Columns that have a role beside the prompt, as the file has them and under their own names: a reward function that
+    /// was written for the file asks for them by these.
+    pub named: Map<String, Value>,
+}
+
+/// Rows are the same if they say the same, under whatever names their files have it.
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, prompt, solution, gold, expert, teachers, columns, named: _ } = self;
+        (id, prompt, solution, gold) == (&other.id, &other.prompt, &other.solution, &other.gold)
+            && (expert, teachers, columns) == (&other.expert, &other.teachers, &other.columns)
+    }
 }
 
 impl Row {
@@ -134,6 +151,7 @@ impl Row {
             expert: Vec::new(),
             teachers: Vec::new(),
             columns: Map::new(),
+            named: Map::new(),
         }
     }
 

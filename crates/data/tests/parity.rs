@@ -158,6 +158,7 @@ fn row(messages: &[Message]) -> Row {
         expert: vec![Completion::text(last.content().unwrap())],
         teachers: Vec::new(),
         columns: Map::new(),
+        named: Map::new(),
     }
 }
 

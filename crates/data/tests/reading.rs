@@ -132,6 +132,14 @@ fn turns_with_more_than_text() {
     assert_eq!(row.expert[0].messages[0].0["reasoning_content"], "r");
 }
 
+/// What a reward function is given beside the prompt: every column as the file has it.
+#[test]
+fn columns_with_a_role_keep_their_names() {
+    let row = first(r#"{"question": "q", "answer": "so\n#### 4", "level": 2}"#);
+    assert_eq!(serde_json::Value::from(row.named), serde_json::json!({"answer": "so\n#### 4"}));
+    assert_eq!(serde_json::Value::from(row.columns), serde_json::json!({"level": 2}));
+}
+
 #[test]
 fn a_bare_answer_is_no_demonstration() {
     let options = |solution_as_expert| ReadOptions { solution_as_expert, ..ReadOptions::default() };
@@ -141,12 +149,30 @@ fn a_bare_answer_is_no_demonstration() {
         assert_eq!((row.gold.is_some(), row.expert.len()), (true, 0), "{bare}");
         assert_eq!(first_with(&line, &options(SolutionAsExpert::Always)).expert.len(), 1);
     }
+    // Several in a list, TriviaQA's aliases: none is a demonstration, the first is the gold.
+    for several in
+        [r#"["6", "5"]"#, r#"["6", 5]"#, r#"["6", "half of the twelve that there were in the basket"]"#]
+    {
+        let row = first(&format!(r#"{{"prompt": "2+3", "answer": {several}}}"#));
+        assert_eq!((row.gold.as_deref(), row.expert.len()), (Some("6"), 0), "{several}");
+    }
+    let long = first(r#"{"prompt": "p", "answer": ["the sum of all of the odd numbers below five", "4"]}"#);
+    assert_eq!((long.gold.is_some(), long.expert.len()), (true, 0));
+    // Several solutions that are worked are demonstrations, the bare one among them is not.
+    let ways =
+        first(r#"{"prompt": "p", "solution": ["6 times 7 is\n#### 42", "42", "40 and 2 is\n#### 42"]}"#);
+    assert_eq!((ways.gold.as_deref(), ways.expert.len()), (Some("42"), 2));
     let worked = r#"{"prompt": "p", "solution": "6 times 7 is\n#### 42"}"#;
     assert_eq!(first(worked).expert.len(), 1);
     assert_eq!(first_with(worked, &options(SolutionAsExpert::Never)).expert.len(), 0);
-    let folder = folder(&[("data.jsonl", r#"{"prompt": "p", "solution": "42"}"#)]);
-    let set = open(&folder.path().join("data.jsonl"));
-    assert!(set.description().contains("solutions are references and not learned"), "{}", set.description());
+    let folder = folder(&[
+        ("data.jsonl", r#"{"prompt": "p", "solution": "42"}"#),
+        ("several.jsonl", r#"{"prompt": "p", "answer": ["42", "41"]}"#),
+    ]);
+    let said = open(&folder.path().join("data.jsonl")).description();
+    assert!(said.contains("solutions are references and not learned"), "{said}");
+    let said = open(&folder.path().join("several.jsonl")).description();
+    assert!(said.contains("1 row has several bare answers, of which the first is the gold"), "{said}");
 }
 
 /// Among worked solutions a bare one is not learned, and among bare ones a worked one is: neither by a vote of the file's
@@ -226,6 +252,35 @@ fn bad_rows_stop_with_file_and_line() {
     ] {
         let error = refused(&format!("{good}\n{bad}\n{good}\n"));
         assert!(error.contains("data.jsonl:2: ") && error.contains(reason), "{bad}: {error}");
+    }
+}
+
+/// Blank lines behind the last row are no rows; one between rows is a row that is missing.
+#[test]
+fn a_file_may_end_in_blank_lines() {
+    let text = "{\"text\": \"a\"}\n{\"text\": \"b\"}\n\n \r\n\n";
+    let folder = folder(&[("data.jsonl", text)]);
+    let set = open(&folder.path().join("data.jsonl"));
+    assert_eq!((set.len(), set.dropped().len()), (2, 0));
+    assert!(refused("{\"text\": \"a\"}\n\n{\"text\": \"b\"}\n\n").contains("data.jsonl:2: a blank line"));
+}
+
+#[test]
+fn what_is_no_json_says_what_it_is() {
+    for (bytes, parts) in [
+        (&b"question,answer\n1+1,2\n"[..], ["it looks like CSV", "JSONL, JSON and Parquet"]),
+        (b"\xFF\xFE{\0\"\0", ["UTF-16 or binary", "iconv"]),
+        (b"{\"prompt\": \"a\", \"answer\": NaN}\n", ["NaN is no JSON, null is", "column"]),
+        (b"\x80\x81{}\n", ["not UTF-8", "was cut"]),
+        (b"3\n", ["a row must be an object", "not a number"]),
+        (b"{\"prompt\": \n", ["no JSON", "EOF"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.jsonl");
+        std::fs::write(&path, bytes).unwrap();
+        let error = Dataset::open(&[&path], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("none of the first lines is a JSON object; the first: "), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
     }
 }
 

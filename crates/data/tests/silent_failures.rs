@@ -47,7 +47,8 @@ fn encoder(tokenizer_name: &str, template: &str, options: EncodeOptions) -> Enco
 
 fn row(prompt: Prompt, answer: &str) -> Row {
     let (expert, columns) = (vec![Completion::text(answer)], Map::new());
-    Row { id: "r".into(), prompt, solution: None, gold: None, expert, teachers: Vec::new(), columns }
+    let (teachers, named) = (Vec::new(), Map::new());
+    Row { id: "r".into(), prompt, solution: None, gold: None, expert, teachers, columns, named }
 }
 
 fn question(text: &str, answer: &str) -> Row {
@@ -99,6 +100,33 @@ fn line_02_other_speakers_are_never_learned() {
         let completion = &encoded.expert[0];
         let runs = learned(&encoder, &completion.ids, &completion.supervised);
         assert_eq!(runs, ["the first<|im_end|>", "the second<|im_end|>"], "{template}");
+    }
+}
+
+/// A message that says that it is not to be learned is context, whoever wrote it.
+#[test]
+fn line_02_a_weight_of_0_is_kept() {
+    let weighed = |weights: [Option<u8>; 2]| {
+        let said = |text: &str, weight: Option<u8>| {
+            let mut message = Message::assistant(text);
+            message.0.extend(weight.map(|weight| ("weight".to_string(), weight.into())));
+            message
+        };
+        let prompt = vec![Message::user("One?"), said("the first", weights[0]), Message::user("Two?")];
+        let mut row = row(Prompt::Messages(prompt), "the second");
+        row.expert[0].messages = vec![said("the second", weights[1])];
+        row
+    };
+    for template in ["chatml", "chatml_marked_crlf"] {
+        let encoder = encoder("plain", template, all_turns());
+        let runs = |weights| {
+            let encoded = encoder.row(&weighed(weights)).unwrap().kept().unwrap();
+            learned(&encoder, &encoded.expert[0].ids, &encoded.expert[0].supervised)
+        };
+        assert_eq!(runs([Some(0), None]), ["the second<|im_end|>"], "{template}");
+        assert_eq!(runs([None, Some(0)]), ["the first<|im_end|>"], "{template}");
+        assert_eq!(runs([Some(1), Some(1)]).len(), 2, "{template}");
+        assert!(error(encoder.row(&weighed([Some(0), Some(0)]))).contains("no token"), "{template}");
     }
 }
 

@@ -32,6 +32,7 @@ fn example(prompt: Vec<u32>, tokens: Vec<u32>) -> Example {
         expert: Vec::new(),
         teachers: Vec::new(),
         columns: Map::new(),
+        named: Map::new(),
     };
     Example { row, prompt, supervised: vec![true; tokens.len()], tokens }
 }

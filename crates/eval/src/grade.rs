@@ -90,6 +90,7 @@ mod tests {
             expert: Vec::new(),
             teachers: Vec::new(),
             columns: Map::new(),
+            named: Map::new(),
         };
         Problem { row, choices: choices.iter().map(|c| (*c).to_owned()).collect() }
     }

@@ -1,12 +1,14 @@
 //! How a problem is put to a model.
 
 use gft_data::{EncodeOptions, Message, Presentation, Prompt, Row};
+use serde::Serialize;
 
 /// The instruction with which the field's evaluators ask for a boxed answer.
 const BOXED: &str = "Please reason step by step, and put your final answer within \\boxed{}.";
 
 /// Ways to put a problem to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Style {
     /// As `gft train` shows the same rows to the model.
     Auto,
@@ -24,7 +26,7 @@ pub enum Style {
 }
 
 /// A worked example.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shot {
     /// The question.
     pub question: String,
@@ -33,9 +35,10 @@ pub struct Shot {
 }
 
 /// A style with what it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Styled {
     /// The style.
+    #[serde(rename = "name")]
     pub style: Style,
     /// Appended to every question, for the styles without an instruction of their own.
     pub instruction: Option<String>,

@@ -9,6 +9,7 @@ use gft_data::{
     Completion, DataError, Date, Encode, EncodeOptions, Encoder, Message, Presentation, Prompt,
     RenderOptions, Row, Tokenizer,
 };
+use gft_train::continued_prompts;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -155,14 +156,28 @@ impl PromptArgs {
         }
     }
 
-    /// What the user should know about how `rows` are presented: only where the model has no template and one is used.
-    pub fn note(&self, encoder: &Encoder, rows: &[Row]) -> Option<String> {
-        let plain = encoder.template().is_plain() && encoder.template().origin().starts_with("built-in");
-        (plain && rows.iter().any(|row| !self.is_verbatim(&row.prompt))).then(|| {
-            "no chat template in the model folder: prompts are written plainly, one line break before the completion \
-             (--presentation verbatim continues a text as it stands)"
-                .to_owned()
-        })
+    /// What the user should know about how `rows` are presented to the model in a folder: where it has no template and
+    /// one is used, and where it learned without.
+    pub fn notes(&self, encoder: &Encoder, rows: &[Row], model: &Path) -> Vec<String> {
+        let mut notes = Vec::new();
+        if rows.iter().all(|row| self.is_verbatim(&row.prompt)) {
+            return notes;
+        }
+        if encoder.template().is_plain() && encoder.template().origin().starts_with("built-in") {
+            notes.push(
+                "no chat template in the model folder: prompts are written plainly, one line break before the completion \
+                 (--presentation verbatim continues a text as it stands)"
+                    .to_owned(),
+            );
+        }
+        if self.presentation == Present::Auto && continued_prompts(model) {
+            notes.push(
+                "this model learned from prompts that are continued as they stand; this one is put as a question, with a \
+                 template, which it has not seen -> --presentation verbatim asks as was trained"
+                    .to_owned(),
+            );
+        }
+        notes
     }
 }
 
@@ -222,6 +237,7 @@ fn row_of(id: &str, prompt: Prompt, columns: Map<String, Value>) -> Row {
         expert: Vec::new(),
         teachers: Vec::new(),
         columns,
+        named: Map::new(),
     }
 }
 

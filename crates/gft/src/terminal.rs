@@ -1,6 +1,6 @@
 //! What goes to the terminal beside the data: errors and notes on standard error, in colour where that is wanted.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 
 use clap::Args;
 
@@ -55,10 +55,15 @@ pub fn colour_wanted() -> bool {
 
 fn note(text: &str) {
     if colour() {
-        eprintln!("\x1b[2mnote: {text}\x1b[0m");
+        say(&format!("\x1b[2mnote: {text}\x1b[0m"));
     } else {
-        eprintln!("note: {text}");
+        say(&format!("note: {text}"));
     }
+}
+
+/// A line on standard error; a terminal that is gone is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Prints why a command failed.
@@ -67,8 +72,8 @@ pub fn report(failure: &Failure) {
         return;
     }
     if colour() {
-        eprintln!("\x1b[1;31merror:\x1b[0m {failure}");
+        say(&format!("\x1b[1;31merror:\x1b[0m {failure}"));
     } else {
-        eprintln!("error: {failure}");
+        say(&format!("error: {failure}"));
     }
 }

@@ -239,3 +239,51 @@ fn the_column_map_works_everywhere() {
         );
     }
 }
+
+#[test]
+fn prompts_continued_as_they_stand_are_said_by_every_command() {
+    const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path());
+    std::fs::write(model.join("chat_template.jinja"), TEMPLATE).unwrap();
+    let (model, run) = (model.display().to_string(), root.path().join("run").display().to_string());
+    let texts: Vec<Value> =
+        (1..9).map(|n| json!({"prompt": format!("{n}+1="), "completion": (n + 1).to_string()})).collect();
+    let questions: Vec<Value> =
+        (1..4).map(|n| json!({"prompt": format!("{n}+1="), "answer": (n + 1).to_string()})).collect();
+    let (texts, questions) =
+        (file(root.path(), "texts.jsonl", &texts), file(root.path(), "questions.jsonl", &questions));
+    let note =
+        "the prompts of 8 of 8 rows are texts that are continued as they stand, without the chat template";
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let inspect = ["data", "inspect", &texts, "--model", &model];
+    assert!(flat(&out(&gft_ok(&inspect))).contains(note), "{}", out(&gft_ok(&inspect)));
+    let chosen = flat(&out(&gft_ok(&[&inspect[..], &["--presentation", "chat"]].concat())));
+    assert!(!chosen.contains("continued"), "{chosen}");
+
+    let train = ["train", "--method", "sft", "--model", &model, "--data", &texts, "--max-steps", "1"];
+    let told = said(&gft_ok(&[&train[..], &["--output-dir", &run]].concat()));
+    assert!(told.contains(note) && told.contains("gft generate --model"), "{told}");
+    assert!(
+        told.contains("--presentation verbatim --prompt") && !told.contains("gft chat --model"),
+        "{told}"
+    );
+    let eval = ["eval", &questions, "--model", &run, "--max-new-tokens", "2"];
+    let told = said(&gft_ok(&eval));
+    assert!(told.contains("--prompt-style verbatim asks as was trained"), "{told}");
+    for quiet in [["--prompt-style", "verbatim"], ["--prompt-style", "chat"]] {
+        let told = said(&gft_ok(&[&eval[..], &quiet].concat()));
+        assert!(!told.contains("as was trained"), "{told}");
+    }
+    let generate = ["generate", "--model", &run, "--prompt", "1+1=", "--max-new-tokens", "2"];
+    assert!(said(&gft_ok(&generate)).contains("--presentation verbatim asks as was trained"));
+    let verbatim = said(&gft_ok(&[&generate[..], &["--presentation", "verbatim"]].concat()));
+    assert!(!verbatim.contains("as was trained"), "{verbatim}");
+
+    // Trained as questions are put, nothing is to be said.
+    let other = root.path().join("other").display().to_string();
+    let told = said(&gft_ok(&[&train[..], &["--output-dir", &other, "--presentation", "chat"]].concat()));
+    assert!(!told.contains("continued as they stand") && told.contains("gft chat --model"), "{told}");
+    let told = said(&gft_ok(&["eval", &questions, "--model", &other, "--max-new-tokens", "2"]));
+    assert!(!told.contains("as was trained"), "{told}");
+}

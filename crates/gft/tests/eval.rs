@@ -59,11 +59,26 @@ fn the_same_completions_whatever_the_batch_and_after_an_interruption() {
     let (_, found) = records(&one);
     assert_eq!(found, expected);
     assert!(std::fs::read_to_string(&file).unwrap().starts_with(&kept.join("\n")));
+    // What made them stands there for other programs and for people.
+    let settings = &json(&again)["tasks"][0]["settings"];
+    assert_eq!(
+        (&settings["style"]["name"], &settings["template"]["presentation"]),
+        (&"auto".into(), &"auto".into())
+    );
+    assert!(!settings.to_string().contains("Options") && settings["temperature"].is_number(), "{settings}");
+    let args = ["eval", path(&data), "--model", path(&model), "--output-dir", path(&one), "--limit", "1"];
+    let table = |more: &[&str]| {
+        let args = [&args[..], &["--benchmark", "gsm8k", "--max-new-tokens", "4"], more].concat();
+        String::from_utf8(gft_ok(&args).stdout).unwrap()
+    };
+    assert!(table(&[]).contains("1 problem, 1 sample each, greedy, at most 4 tokens"), "{}", table(&[]));
+    let drawn = table(&["-n", "2", "--temperature", "0.7", "--top-p", "0.9"]);
+    assert!(drawn.contains("2 samples each, temperature 0.7, top_p 0.9, at most 4 tokens"), "{drawn}");
     // Fewer problems are part of the same records; another seed is not.
     let limited = json(&eval(&one, &["--limit", "4"]));
     assert_eq!(limited["tasks"][0]["summary"]["problems"], 4);
     eval(&one, &["--seed", "1", "--limit", "1"]);
-    assert_eq!(std::fs::read_dir(&one).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(&one).unwrap().count(), 4);
 }
 
 #[test]

@@ -35,6 +35,8 @@ fn mistakes_are_named_with_what_to_do() {
     let no_text = rows("no-text.jsonl", "{\"prompt\": \"How many?\", \"expert_completions\": [\" \"]}\n");
     let broken =
         rows("broken.jsonl", "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n{\"question\": \n");
+    let preferences =
+        rows("pairs.jsonl", "{\"prompt\": \"1 + 1?\", \"chosen\": \"2\", \"rejected\": \"3\"}\n");
     let nan = rows("strange.jsonl", "{\"a\": 1}\n");
     let none = rows("none.jsonl", "");
     let base = ["--model", &model, "--data", &data, "--output-dir", &out];
@@ -74,6 +76,7 @@ fn mistakes_are_named_with_what_to_do() {
         ("train_batch_size = 4\nper_device_train_batch_size = 8", &[], 2, &["contradicts", "2 prompts"]),
         ("lr_scheduler_type = \"constant\"\nwarmup_steps = 3", &[], 2, &["constant_with_warmup"]),
         ("temperature = 0", &[], 2, &["temperature = 0", "same"]),
+        ("", &["--temperature", "nan"], 2, &["`temperature` = nan is not a number"]),
         ("top_p = 0", &[], 2, &["top_p = 0", "above 0 to 1"]),
         ("min_p = 1.5", &[], 2, &["min_p = 1.5", "0 to 1"]),
         ("lora_r = 8", &[], 2, &["`lora_r`", "use_peft = true"]),
@@ -95,6 +98,12 @@ fn mistakes_are_named_with_what_to_do() {
         ("save_dtype = \"int4\"", &[], 2, &["save_dtype", "bfloat16"]),
         ("max_prompt_length = 2", &[], 3, &["none of the 10 rows", "prompt too long"]),
         ("max_steps = 0", &[], 2, &["no steps"]),
+        (
+            "method = \"sft-mix\"",
+            &["--data", &preferences],
+            3,
+            &["pairs.jsonl: the column \"rejected\"", "sft-mix", "num_teachers = 0", "\"teachers=rejected\""],
+        ),
         ("", &["--model", &empty], 3, &["empty: not a model folder", "it is empty"]),
         ("", &["--model", "/nowhere/at/all"], 3, &["/nowhere/at/all: no such folder"]),
         ("", &["--model", &broken], 3, &["broken.jsonl"]),
@@ -208,6 +217,7 @@ fn the_plan_shows_what_the_method_decides() {
     assert_eq!(paper("tau"), "tau 0.7 method gft-paper");
     assert_eq!(paper("demonstration_rule"), "demonstration_rule \"dcr\" method gft-paper");
     assert_eq!(paper("epsilon"), "epsilon - not used by gft-paper");
+    assert_eq!(paper("weight_decay"), "weight_decay 0.0 default");
     assert_eq!(paper("max_length"), "max_length 1024 model");
     assert_eq!(paper("save_dtype"), "save_dtype \"float32\" model");
     let given = plan(&["--method", "gft", "--tau", "0.5", "--policy-rule", "ratio-clip"]);
@@ -234,8 +244,15 @@ fn a_list_in_parts_is_one_list_and_lost_demonstrations_are_said() {
         String::from_utf8(output.stdout).unwrap()
     };
     let whole = plan("2000");
-    assert!(whole.contains("11 usable rows") && !whole.contains("note:"), "{whole}");
+    // Of four teachers of a row three are taken.
+    assert!(whole.contains("11 usable rows") && whole.matches("note:").count() == 1, "{whole}");
+    assert!(whole.contains("30 of 40 teacher completions are used, 3 of a prompt an epoch"), "{whole}");
     let cut = plan("20");
     assert!(cut.contains("demonstrations left out") && cut.contains("note:"), "{cut}");
     assert!(cut.contains("raise max_completion_length"), "{cut}");
+    // Demonstrations alone are a choice that a preset for own completions does not expect.
+    let args = ["plan", "--model", &model, "--output-dir", "run", "--data", &groups];
+    let alone = |own: &str| gft(&[&args[..], &["--method", "gft", "--num-generations", own]].concat()).stdout;
+    let said = |own: &str| String::from_utf8(alone(own)).unwrap().contains("note: num_generations = 0");
+    assert!(said("0") && !said("4"));
 }

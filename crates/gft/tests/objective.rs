@@ -91,3 +91,15 @@ fn bad_lines_are_named() {
     let output = objective(&["--method", "grpo", "--tau", "0.1"], "");
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// The help says what the input is, and shows the settings that an objective reads.
+#[test]
+fn the_help_has_the_input_and_no_flags_of_training() {
+    let help = String::from_utf8(objective(&["--help"], "").stdout).unwrap();
+    for part in ["\"responses\"", "old_logprobs", "--method", "--tau", "--max-completion-length"] {
+        assert!(help.contains(part), "{part} is not in {help}");
+    }
+    for part in ["--output-dir", "--learning-rate", "--lora-r", "--reward-funcs"] {
+        assert!(!help.contains(part), "{part} is in {help}");
+    }
+}

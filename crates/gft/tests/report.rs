@@ -125,6 +125,10 @@ fn a_page_that_a_browser_draws() {
         assert!(!own.replace("src=\\\"", "").contains(outside), "{outside}");
     }
     assert!(!page.contains("<img") && page.matches("</script>").count() == 2);
+    // A run that went well has nothing under Failures: the line of its end is no step.
+    let failures =
+        page.split_once("<section id=\"failures\">").unwrap().1.split_once("</section>").unwrap().0;
+    assert!(!failures.contains("loss that is not finite"), "{failures}");
     let data = data(&page);
     let titles: Vec<&str> =
         data["panels"].as_array().unwrap().iter().map(|panel| panel["title"].as_str().unwrap()).collect();

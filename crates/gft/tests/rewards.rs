@@ -91,6 +91,23 @@ fn a_python_file_rewards_and_reports() {
 }
 
 #[test]
+fn a_reward_that_needs_no_reference_answer_asks_for_none() {
+    let mut world = World::new();
+    let rows: String = (0..6).map(|n| format!("{{\"prompt\": \"Say {n}\"}}\n")).collect();
+    world.data = world.file("prompts.jsonl", &rows);
+    let file = world
+        .file("mine.py", "def score(completions, **columns):\n    return [len(c) for c in completions]\n");
+    for rewards in [format!("{file}:score"), format!("{file}:score,format,soft_overlong")] {
+        let (run, code, words) = world.train(&rewards, &["--overlong-buffer", "4"]);
+        went_on(&run, code, &words);
+    }
+    let (_, code, words) = world.train(&format!("{file}:score,verifier"), &[]);
+    assert_eq!(code, 3, "{words}");
+    let parts = ["6 no reference answer", "prompt=NAME,solution=NAME", "functions of your own"];
+    assert!(parts.iter().all(|part| words.contains(part)), "{words}");
+}
+
+#[test]
 fn a_python_function_that_raises_stops_the_run_with_its_message() {
     let world = World::new();
     let file = world.file("bad.py", "def score(completions, **columns):\n    return [1 / 0]\n");

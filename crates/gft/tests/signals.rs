@@ -64,7 +64,7 @@ fn a_signal_saves_and_the_run_goes_on() {
         "25",
     ];
     gft_ok(&args);
-    for (at, name) in [(1, "-INT"), (7, "-TERM")] {
+    for (at, name) in [(1, "-INT"), (7, "-TERM"), (4, "-HUP")] {
         let stopped = root.path().join(format!("stopped{name}"));
         let out = stopped.display().to_string();
         let mut args = args.clone();
@@ -72,6 +72,10 @@ fn a_signal_saves_and_the_run_goes_on() {
         let mut child = spawn(&args);
         wait_for(&stopped, at, &mut child);
         signal(&child, name);
+        // A terminal that closes may say so twice, by the system and by the shell.
+        if name == "-HUP" {
+            signal(&child, name);
+        }
         assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
         let made = steps(&stopped).len();
         assert!((at..25).contains(&made), "{made}");
@@ -112,4 +116,24 @@ fn a_second_signal_ends_at_once() {
     signal(&child, "-INT");
     signal(&child, "-INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// `nohup` stands: what is to outlive its terminal does.
+#[test]
+fn an_ignored_hangup_stays_ignored() {
+    let root = tempfile::tempdir().unwrap();
+    let model = gsm8k_model(root.path()).display().to_string();
+    let run = root.path().join("run");
+    let (data, out) = (gsm8k().display().to_string(), run.display().to_string());
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_gft"), "train", "--model", &model])
+        .args(["--data", &data, "--output-dir", &out, "--method", "sft", "--max-steps", "12"])
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&run, 1, &mut child);
+    signal(&child, "-HUP");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(steps(&run).len(), 12);
 }

@@ -180,8 +180,9 @@ fn failures(runs: &[Run]) -> String {
             |text: String| items.push_str(&format!("<li>{}</li>\n", escape(&format!("{name}{text}"))));
         let refused = run.sum("update/refused");
         if refused > 0.0 {
+            let updates = if refused == 1.0 { "update was" } else { "updates were" };
             item(format!(
-                "{refused:.0} updates were refused by the guard (loss or gradient not finite, or a spike)"
+                "{refused:.0} {updates} refused by the guard (loss or gradient not finite, or a spike)"
             ));
         }
         for file in &run.refused {
@@ -189,7 +190,8 @@ fn failures(runs: &[Run]) -> String {
         }
         let silent = run.sum("update/no_signal");
         if silent > 0.0 {
-            item(format!("{silent:.0} updates had no row with a signal; the weights stayed as they were"));
+            let updates = if silent == 1.0 { "update" } else { "updates" };
+            item(format!("{silent:.0} {updates} had no row with a signal; the weights stayed as they were"));
         }
         for (metric, what) in [
             ("rewards/error_frac", "of the rewards failed"),
@@ -204,7 +206,8 @@ fn failures(runs: &[Run]) -> String {
         let missing =
             run.steps.iter().filter(|step| step.get("loss").is_none_or(|loss| loss.is_null())).count();
         if missing > 0 {
-            item(format!("{missing} steps have a loss that is not finite"));
+            let steps = if missing == 1 { "step has" } else { "steps have" };
+            item(format!("{missing} {steps} a loss that is not finite"));
         }
     }
     let text = if items.is_empty() { "<p>None.</p>\n".into() } else { format!("<ul>\n{items}</ul>\n") };
@@ -237,4 +240,27 @@ fn reproduce(runs: &[Run]) -> String {
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@".contains(c);
     if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What the page says under Failures of a run with these metrics.
+    fn failures_of(metrics: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("metrics.jsonl"), metrics).unwrap();
+        failures(&[Run::read(dir.path()).unwrap()])
+    }
+
+    #[test]
+    fn only_steps_can_lack_a_loss() {
+        let good = "{\"step\": 1, \"loss\": 0.5}\n{\"step\": 1, \"eval_rows\": 4}\n";
+        let end = "{\"step\": 1, \"train_runtime\": 2.0, \"train_loss\": 0.5}\n";
+        assert!(failures_of(&format!("{good}{end}")).contains("None."));
+        let lost = failures_of(&format!("{good}{{\"step\": 2, \"loss\": null}}\n{end}"));
+        assert!(lost.contains("1 step has a loss that is not finite"), "{lost}");
+    }
 }

@@ -41,9 +41,9 @@ impl Run {
         if !metrics.is_file() {
             return Err(Error::NoRun { path: path.display().to_string() });
         }
-        let (evals, steps) = read_lines(&metrics)?
-            .into_iter()
-            .partition(|line: &Map<String, Value>| line.contains_key("eval_rows"));
+        // The line of the run's end is neither a step nor an evaluation.
+        let made = read_lines(&metrics)?.into_iter().filter(|line| !line.contains_key("train_runtime"));
+        let (evals, steps) = made.partition(|line: &Map<String, Value>| line.contains_key("eval_rows"));
         let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let numbered = |name: &str| name.strip_suffix(".jsonl").and_then(|n| n.parse().ok());

@@ -5,5 +5,5 @@ mod numbers;
 mod table;
 
 pub use line::{COLUMNS, Position, evaluation_line, training_line};
-pub use numbers::{bytes, grouped};
+pub use numbers::{bytes, counted, grouped};
 pub use table::sample_table;

@@ -9,7 +9,7 @@ mod error;
 mod progress;
 mod tensorboard;
 
-pub use console::{COLUMNS, Position, bytes, evaluation_line, grouped, sample_table, training_line};
+pub use console::{COLUMNS, Position, bytes, counted, evaluation_line, grouped, sample_table, training_line};
 pub use duration::{clock, remaining};
 pub use error::ReportError;
 pub use progress::Progress;

@@ -127,6 +127,12 @@ impl Combination {
         self.parts.is_empty()
     }
 
+    /// Whether a row without a reference answer cannot be scored: because of the first reward, by its name, that needs
+    /// one.
+    pub fn needs_gold(&self) -> Option<&str> {
+        self.parts.iter().find(|(reward, _)| reward.needs_gold()).map(|(reward, _)| reward.name())
+    }
+
     /// Names of the rewards.
     pub fn names(&self) -> Vec<&str> {
         self.parts.iter().map(|(reward, _)| reward.name()).collect()
@@ -221,6 +227,7 @@ mod tests {
             expert: Vec::new(),
             teachers: Vec::new(),
             columns: Default::default(),
+            named: Default::default(),
         }
     }
 

@@ -25,6 +25,9 @@ pub struct CommandSettings {
     pub args: Vec<String>,
     /// What messages call it.
     pub shown: String,
+    /// Whether the program says first, in a line `{"groups": true}` or false, if it takes the completions of a prompt
+    /// together, and does so.
+    pub says_first: bool,
     /// Time for one completion. After it the process is ended and a new one started.
     pub time_limit: Duration,
     /// Time for a start, on top of that of the first completion.
@@ -43,6 +46,7 @@ impl CommandSettings {
             shown: program.clone(),
             program,
             args: args.into_iter().map(Into::into).collect(),
+            says_first: false,
             time_limit: Duration::from_secs(10),
             start_limit: Duration::from_secs(120),
             tries: 3,
@@ -52,7 +56,8 @@ impl CommandSettings {
 
     /// A function of a Python file, run by `python3`: `compute_score(data_source, solution_str, ground_truth,
     /// extra_info)` as verl calls it, `f(prompts, completions, **columns)` as TRL does, or `reward_func(queries,
-    /// prompts, labels)` as OpenRLHF does; the names of the parameters decide.
+    /// prompts, labels)` as OpenRLHF does; the names of the parameters decide. TRL's form is called with all completions
+    /// of a prompt at once, the others with one.
     ///
     /// # Errors
     /// [`Error::File`] if the file is not there.
@@ -62,7 +67,8 @@ impl CommandSettings {
         }
         let path = file.display().to_string();
         let shown = format!("{path}:{function}");
-        Ok(Self { shown, ..Self::new("python3", ["-u", "-c", SHIM, &path, function]) })
+        let shim = Self::new("python3", ["-u", "-c", SHIM, &path, function]);
+        Ok(Self { shown, says_first: true, ..shim })
     }
 }
 
@@ -79,6 +85,10 @@ pub struct CommandReward {
 struct Slot {
     process: Option<Process>,
     asked: u64,
+    /// Whether the process has not answered yet: its first answer has the time for a start.
+    fresh: bool,
+    /// Whether it takes the completions of a prompt together.
+    groups: bool,
 }
 
 /// Why a try brought nothing.
@@ -106,21 +116,21 @@ impl CommandReward {
         Ok(Self { name, settings, slots })
     }
 
-    /// One completion, with as many tries as are allowed. The second value is true if they were used up.
-    fn answer(&self, slot: &mut Slot, candidate: &Candidate<'_>) -> (Answer, bool) {
+    /// Completions that are asked about together, with as many tries as are allowed. The second value is true if they were
+    /// used up.
+    fn answers(&self, slot: &mut Slot, candidates: &[Candidate<'_>]) -> (Vec<Answer>, bool) {
+        let all = |score: Score| vec![Answer { score, metrics: BTreeMap::new() }; candidates.len()];
         let mut last = String::new();
         for _ in 0..self.settings.tries {
-            match self.attempt(slot, candidate) {
-                Ok(answer) => return (answer, false),
+            match self.attempt(slot, candidates) {
+                Ok(answers) => return (answers, false),
                 // What was too slow once would be so again.
-                Err(Trouble::Slow) => {
-                    return (Answer { score: Score::TimedOut, metrics: BTreeMap::new() }, false);
-                }
+                Err(Trouble::Slow) => return (all(Score::TimedOut), false),
                 Err(Trouble::Died(why)) => last = why,
             }
         }
         let why = format!("tried {} times; the last time {last}", self.settings.tries);
-        (self.failed(candidate, &why), true)
+        (candidates.iter().map(|candidate| self.failed(candidate, &why)).collect(), true)
     }
 
     /// An answer that is a failure, with the reward, the row and the program in its message.
@@ -129,34 +139,31 @@ impl CommandReward {
         Answer { score: Score::Failed(why), metrics: BTreeMap::new() }
     }
 
-    fn attempt(&self, slot: &mut Slot, candidate: &Candidate<'_>) -> Result<Answer, Trouble> {
-        let settings = &self.settings;
-        let mut limit = settings.time_limit;
-        let process = match &slot.process {
-            Some(process) => process,
-            None => {
-                limit += settings.start_limit;
-                let started = Process::start(&settings.program, &settings.args);
-                let started = started.map_err(|e| Trouble::Died(format!("it could not be started: {e}")))?;
-                slot.process.insert(started)
+    /// The process of a slot, started if there is none.
+    fn process<'s>(&self, slot: &'s mut Slot) -> Result<&'s Process, Trouble> {
+        if slot.process.is_none() {
+            let settings = &self.settings;
+            let started = Process::start(&settings.program, &settings.args);
+            let started = started.map_err(|e| Trouble::Died(format!("it could not be started: {e}")))?;
+            slot.process = Some(started);
+            (slot.fresh, slot.groups) = (true, false);
+            if settings.says_first {
+                let deadline = Instant::now() + settings.time_limit + settings.start_limit;
+                let line = self.receive(slot, deadline)?;
+                slot.groups = exchange::takes_groups(&line).unwrap_or(false);
+                slot.fresh = false;
             }
-        };
-        slot.asked += 1;
-        let deadline = Instant::now() + limit;
-        // What cannot be written shows in what is read: the rest of the output, then its end.
-        let _ = process.send(exchange::question(slot.asked, candidate));
-        let silence = loop {
-            match process.receive(deadline) {
-                Ok(line) => match exchange::read(&line, slot.asked) {
-                    Line::Answer(Answer { score: Score::Failed(why), .. }) => {
-                        return Ok(self.failed(candidate, &why));
-                    }
-                    Line::Answer(answer) => return Ok(answer),
-                    Line::Late => continue,
-                    Line::Nonsense(what) => return Ok(self.failed(candidate, &what)),
-                },
-                Err(silence) => break silence,
-            }
+        }
+        // It was put there above.
+        slot.process.as_ref().ok_or_else(|| Trouble::Died("it could not be started".into()))
+    }
+
+    /// The next line of a slot's process; one that says nothing more is ended.
+    fn receive(&self, slot: &mut Slot, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+        let silence = match slot.process.as_ref().map(|process| process.receive(deadline)) {
+            Some(Ok(line)) => return Ok(line),
+            Some(Err(silence)) => silence,
+            None => Silence::Ended,
         };
         let words = slot.process.take().map(|process| match silence {
             Silence::Ended => process.last_words(),
@@ -168,34 +175,70 @@ impl CommandReward {
         })
     }
 
-    /// Answers questions from the common list until there are none left.
+    fn attempt(&self, slot: &mut Slot, candidates: &[Candidate<'_>]) -> Result<Vec<Answer>, Trouble> {
+        self.process(slot)?;
+        slot.asked += 1;
+        let (asked, whole, count) = (slot.asked, slot.groups, candidates.len());
+        // What cannot be written shows in what is read: the rest of the output, then its end.
+        let _ = self.process(slot)?.send(exchange::question(asked, candidates, whole));
+        let start = if slot.fresh { self.settings.start_limit } else { Duration::ZERO };
+        let deadline = Instant::now() + start + self.settings.time_limit.saturating_mul(count as u32);
+        let all_failed = |why: &str| candidates.iter().map(|candidate| self.failed(candidate, why)).collect();
+        loop {
+            let line = self.receive(slot, deadline)?;
+            slot.fresh = false;
+            let group = whole.then_some(count);
+            match exchange::read(&line, asked, group) {
+                Line::Answer(answers) => {
+                    let placed = |(answer, candidate): (Answer, &Candidate<'_>)| match answer.score {
+                        Score::Failed(why) => self.failed(candidate, &why),
+                        _ => answer,
+                    };
+                    return Ok(answers.into_iter().zip(candidates).map(placed).collect());
+                }
+                Line::Late => {}
+                Line::Nonsense(what) => return Ok(all_failed(&what)),
+            }
+        }
+    }
+
+    /// Answers questions from the common list, of completions that may be asked about together, until there are none left.
     fn work(
         &self,
         slot: &Mutex<Slot>,
         next: &AtomicUsize,
-        candidates: &[Candidate<'_>],
-    ) -> Vec<(usize, Answer)> {
+        asked: &[&[Candidate<'_>]],
+    ) -> Vec<(usize, Vec<Answer>)> {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answers = Vec::new();
         let (mut used_up, mut last) = (0, None);
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(candidate) = candidates.get(at) else { return answers };
-            let answer = match &last {
-                Some(last) if used_up >= HOPELESS => {
-                    let why = format!("given up after {used_up} completions in a row: {last}");
-                    Answer { score: Score::Failed(why), metrics: BTreeMap::new() }
-                }
-                _ => {
-                    let (answer, exhausted) = self.answer(&mut slot, candidate);
-                    used_up = if exhausted { used_up + 1 } else { 0 };
-                    if let Score::Failed(why) = &answer.score {
-                        last = Some(why.clone());
+            let Some(group) = asked.get(at) else { return answers };
+            // How a function takes them shows when it has started; one that does not start fails for all of them.
+            let one_by_one =
+                group.len() > 1 && used_up < HOPELESS && self.process(&mut slot).is_ok() && !slot.groups;
+            let mut of_group = Vec::with_capacity(group.len());
+            for part in group.chunks(if one_by_one { 1 } else { group.len() }) {
+                match &last {
+                    Some(last) if used_up >= HOPELESS => {
+                        let why = format!("given up after {used_up} completions in a row: {last}");
+                        let given_up = Answer { score: Score::Failed(why), metrics: BTreeMap::new() };
+                        of_group.extend(vec![given_up; part.len()]);
                     }
-                    answer
+                    _ => {
+                        let (found, exhausted) = self.answers(&mut slot, part);
+                        used_up = if exhausted { used_up + part.len() } else { 0 };
+                        let failed = found.iter().find_map(|answer| match &answer.score {
+                            Score::Failed(why) => Some(why.clone()),
+                            _ => None,
+                        });
+                        last = failed.or(last);
+                        of_group.extend(found);
+                    }
                 }
-            };
-            answers.push((at, answer));
+            }
+            answers.push((at, of_group));
         }
     }
 }
@@ -211,22 +254,31 @@ impl Reward for CommandReward {
 
     fn judge(&self, candidates: &[Candidate<'_>]) -> Judged {
         let next = AtomicUsize::new(0);
-        let mut answers: Vec<Option<Answer>> = vec![None; candidates.len()];
+        // Completions of a prompt stand beside each other.
+        let of_one_prompt =
+            |a: &Candidate<'_>, b: &Candidate<'_>| self.settings.says_first && std::ptr::eq(a.row, b.row);
+        let asked: Vec<&[Candidate<'_>]> = candidates.chunk_by(of_one_prompt).collect();
+        let mut answers: Vec<Option<Vec<Answer>>> = vec![None; asked.len()];
         thread::scope(|scope| {
-            let slots = self.slots.iter().take(candidates.len());
-            let workers: Vec<_> =
-                slots.map(|slot| scope.spawn(|| self.work(slot, &next, candidates))).collect();
+            let slots = self.slots.iter().take(asked.len());
+            let workers: Vec<_> = slots.map(|slot| scope.spawn(|| self.work(slot, &next, &asked))).collect();
             for (at, answer) in workers.into_iter().filter_map(|worker| worker.join().ok()).flatten() {
                 answers[at] = Some(answer);
             }
+        });
+        let answers = asked.iter().zip(answers).flat_map(|(group, answers)| match answers {
+            Some(answers) => answers.into_iter().map(Some).collect(),
+            None => vec![None; group.len()],
         });
         let mut judged = Judged::default();
         for (candidate, answer) in candidates.iter().zip(answers) {
             let answer = answer.unwrap_or_else(|| self.failed(candidate, "was asked by a thread that ended"));
             if answer.score == Score::TimedOut && judged.failure.is_none() {
                 let (row, shown, limit) = (&candidate.row.id, &self.settings.shown, self.settings.time_limit);
-                let slow =
-                    format!("reward {}: row {row}: `{shown}` gave no answer within {limit:?}", self.name);
+                let slow = format!(
+                    "reward {}: row {row}: `{shown}` gave no answer within {limit:?} a completion",
+                    self.name
+                );
                 judged.failure = Some(slow);
             }
             judged.push(answer.score, answer.metrics);

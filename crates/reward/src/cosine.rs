@@ -81,6 +81,10 @@ impl Reward for Cosine {
         "cosine"
     }
 
+    fn needs_gold(&self) -> bool {
+        true
+    }
+
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score> {
         let scores = self.verifier.score(candidates);
         let scaled = candidates.iter().zip(scores).map(|(candidate, score)| match score {

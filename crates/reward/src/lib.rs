@@ -28,6 +28,11 @@
 //! messages), `completion`, `solution`, `gold`, `tokens`, `truncated`. An answer is one line: `{"id", "reward"}` with a
 //! finite number or null (cannot be scored), optionally `metrics` (an object of numbers), or `{"id", "error"}`. Standard
 //! error is kept for messages. A line that is anything else is a failure of the completion that was asked about.
+//!
+//! A function of a Python file in TRL's form is called with all completions of a prompt at once. The program that calls it
+//! says so first, in a line `{"groups": true}`; a question is then `{"id", "group"}` with a list of what is asked of one
+//! completion, and its answer `{"id", "group"}` with a list of answers without ids. Time limits are those of a completion
+//! times their number.
 
 mod combination;
 mod command;
@@ -88,6 +93,11 @@ pub enum Score {
 pub trait Reward: Send + Sync {
     /// Name in metrics (`rewards/{name}/mean`) and messages.
     fn name(&self) -> &str;
+
+    /// Whether it can score nothing without a row's reference answer. A reward from outside may do with what it likes.
+    fn needs_gold(&self) -> bool {
+        false
+    }
 
     /// One score for each candidate, in their order.
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score>;

@@ -1,9 +1,9 @@
-"""Calls a reward function of a Python file for one completion a line: JSON in, JSON out."""
+"""Calls a reward function of a Python file: a line of JSON in, one out, for a completion or for all of a group."""
 import asyncio, importlib.util, inspect, json, math, os, sys
 
 path, name = sys.argv[1], sys.argv[2]
 # What the function prints must not stand between the answers.
-answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+answers_to = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
 os.dup2(2, 1)
 sys.stdout = sys.stderr
 questions = open(0, encoding="utf-8", closefd=False)
@@ -42,6 +42,10 @@ def only(values, what):
 
 
 def call(**arguments):
+    asked = [p for p in parameters.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [p.name for p in asked if p.name not in arguments]
+    if missing:
+        raise TypeError(f"{name} takes {', '.join(missing)}, and the row has none of that name; there are {', '.join(arguments)}")
     result = function(**accepted(arguments))
     return asyncio.run(result) if inspect.isawaitable(result) else result
 
@@ -58,15 +62,18 @@ def verl(row):
     return result, {}
 
 
-def trl(row):
-    metrics = {}
-    talk = isinstance(row["prompt"], list)
-    completion = [{"role": "assistant", "content": row["completion"]}] if talk else row["completion"]
-    columns = {k: [v] for k, v in row.items() if k not in ("id", "row_id", "prompt", "completion")}
-    columns.update(prompts=[row["prompt"]], completions=[completion], trainer_state=None,
-                   log_metric=lambda key, value: metrics.update({key: number(value, key)}),
-                   log_extra=lambda key, values: None)
-    return only(call(**columns), "rewards"), metrics
+def trl(rows):
+    logged = {}
+    log_metric = lambda key, value: logged.setdefault(key, []).append(number(value, key))
+    turn = lambda row: [{"role": "assistant", "content": row["completion"]}]
+    completions = [turn(row) if isinstance(row["prompt"], list) else row["completion"] for row in rows]
+    columns = {k: [row.get(k) for row in rows] for k in rows[0] if k not in ("id", "row_id", "prompt", "completion")}
+    columns.update(prompts=[row["prompt"] for row in rows], completions=completions, trainer_state=None,
+                   log_metric=log_metric, log_extra=lambda key, values: None)
+    rewards = list(call(**columns))
+    if len(rewards) != len(rows):
+        raise ValueError(f"{len(rewards)} rewards for {len(rows)} completion{'s' if len(rows) > 1 else ''}")
+    return rewards, {k: sum(v) / len(v) for k, v in logged.items()}
 
 
 def openrlhf(row):
@@ -89,13 +96,31 @@ else:
     sys.exit(f"{name}{inspect.signature(function)} is none of the known forms: (data_source, solution_str, "
              "ground_truth, extra_info), (prompts, completions, **columns), (queries, prompts, labels)")
 
-for line in questions:
-    row = json.loads(line)
+def answer(reward, metrics):
     try:
-        reward, metrics = style(row)
-        reward = None if reward is None else number(reward)
-        reply = {"id": row["id"], "reward": reward, "metrics": metrics}
+        return {"reward": None if reward is None else number(reward), "metrics": metrics}
     except Exception as error:
-        reply = {"id": row["id"], "error": f"{type(error).__name__}: {error}"}
-    answers.write(json.dumps(reply) + "\n")
-    answers.flush()
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def answers(question):
+    if style is not trl:
+        return answer(*style(question))
+    rewards, metrics = trl(question["group"])
+    return {"group": [answer(reward, metrics) for reward in rewards]}
+
+
+def write(reply):
+    answers_to.write(json.dumps(reply) + "\n")
+    answers_to.flush()
+
+
+# TRL's functions see all completions of a prompt at once; the others one at a time, as they were written for.
+write({"groups": style is trl})
+for line in questions:
+    question = json.loads(line)
+    try:
+        reply = answers(question)
+    except Exception as error:
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    write({"id": question["id"], **reply})

@@ -47,6 +47,10 @@ impl Reward for Verifier {
         if self.after_reasoning { "reasoning_accuracy" } else { "verifier" }
     }
 
+    fn needs_gold(&self) -> bool {
+        true
+    }
+
     fn score(&self, candidates: &[Candidate<'_>]) -> Vec<Score> {
         let one = |candidate: &Candidate<'_>| match candidate.row.gold.as_deref() {
             Some(gold) if !gold.trim().is_empty() => self.grade(candidate.text, gold),

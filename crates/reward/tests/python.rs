@@ -60,8 +60,9 @@ fn verl_takes_its_own_ground_truth_first() {
 
 const TRL: &str = r#"
 def plain(prompts, completions, level, gold, log_metric=None, **columns):
-    assert prompts == ["2+2?"] and level == [3] and "extra_info" in columns
-    log_metric("length", len(completions[0]))
+    assert prompts == ["2+2?"] * len(completions) and set(level) == {3} and "extra_info" in columns
+    for text in completions:
+        log_metric("length", len(text))
     return [None if c == "skip" else float(c == g) for c, g in zip(completions, gold)]
 
 async def chat(completions, **kwargs):
@@ -69,16 +70,57 @@ async def chat(completions, **kwargs):
 
 def two(completions):
     return [1.0, 2.0]
+
+def relative(completions, **columns):
+    longest = max(len(text) for text in completions)
+    return [len(text) / longest for text in completions]
+
+def correctness_reward_func(prompts, completions, answer, **kwargs):
+    return [2.0 if text == right.split('#### ')[1] else 0.0 for text, right in zip(completions, answer)]
+
+def one_bad(completions, **columns):
+    return [1.0, float("nan"), "x"]
 "#;
 
 #[test]
 fn trl() {
     let judged = judge(&sample(), TRL, "plain", &["4", "skip", "5"]);
     assert_eq!(judged.scores, [Score::Value(1.0), Score::Unscorable, Score::Value(0.0)]);
-    assert_eq!(judged.metrics[1]["length"], 4.0);
+    // One call, whose metric is the mean of what it logged.
+    assert_eq!(judged.metrics[1]["length"], 2.0);
     let talk = row(Prompt::Messages(vec![Message::user("hi")]), "4", json!({}));
     assert_eq!(judge(&talk, TRL, "chat", &["hey"]).scores, [Score::Value(4.0)]);
     assert!(why(&judge(&talk, TRL, "two", &["hey"]).scores[0]).contains("2 rewards for 1 completion"));
+}
+
+/// A group is one call, so that a reward may compare its completions; a failure of one is its own.
+#[test]
+fn trl_sees_all_completions_of_a_prompt_and_no_others() {
+    let judged = judge(&sample(), TRL, "relative", &["ab", "abcd", "a"]);
+    assert_eq!(judged.scores, [0.5, 1.0, 0.25].map(Score::Value));
+    let judged = judge(&sample(), TRL, "one_bad", &["4", "5", "6"]);
+    assert_eq!(judged.scores[0], Score::Value(1.0));
+    assert!(why(&judged.scores[1]).contains("the reward is nan"), "{judged:?}");
+    assert!(why(&judged.scores[2]).contains("ValueError"), "{judged:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f.py");
+    fs::write(&file, TRL).unwrap();
+    let (first, second) = (sample(), sample());
+    let both = [candidate(&first, "abcd"), candidate(&first, "ab"), candidate(&second, "a")];
+    let reward = CommandReward::new("f", CommandSettings::python(&file, "relative").unwrap()).unwrap();
+    assert_eq!(reward.score(&both), [1.0, 0.5, 1.0].map(Score::Value));
+}
+
+/// The columns of the data set reach the function under their own names, those with a role too.
+#[test]
+fn trl_has_the_columns_of_the_data_set() {
+    let mut row = sample();
+    row.named.insert("answer".into(), "2 and 2\n#### 4".into());
+    let judged = judge(&row, TRL, "correctness_reward_func", &["4", "5"]);
+    assert_eq!(judged.scores, [Score::Value(2.0), Score::Value(0.0)]);
+    let without = judge(&sample(), TRL, "correctness_reward_func", &["4"]);
+    let message = why(&without.scores[0]);
+    assert!(message.contains("takes answer, and the row has none of that name; there are"), "{message}");
 }
 
 #[test]

@@ -33,11 +33,15 @@ pub struct Demonstrations {
     pub rollouts: Vec<Rollout>,
     /// Those that were left out.
     pub lost: Lost,
+    /// Of how many experts, and of how many teachers, they are taken.
+    pub of: (usize, usize),
 }
 
 /// Encodes a row's prompt and the demonstrations that a group of `composition` takes from it.
 ///
-/// Where a row has more completions of a source than are wanted, epoch `epoch` begins where the one before it ended.
+/// Where a row has more completions of a source than are wanted, the first epoch begins at a place that depends on the
+/// row's number `index`, so that no place in the lists is left out of a single epoch, and each other one where the one
+/// before it ended.
 ///
 /// # Errors
 /// As [`Encoder::row`].
@@ -45,6 +49,7 @@ pub fn demonstrations(
     encoder: &Encoder,
     row: &Row,
     composition: Composition,
+    index: u64,
     epoch: u64,
     long: LongDemonstrations,
 ) -> Result<Encode<Demonstrations>, Error> {
@@ -60,7 +65,7 @@ pub fn demonstrations(
         Encode::Kept(parts) => parts,
         Encode::PromptTooLong { tokens, limit } => return Ok(Encode::PromptTooLong { tokens, limit }),
     };
-    let mut lost = Lost::default();
+    let (mut lost, mut of) = (Lost::default(), (0, 0));
     let mut rollouts = Vec::with_capacity(composition.size());
     let sources = [
         (Source::Expert, &row.expert, experts, composition.experts),
@@ -70,10 +75,12 @@ pub fn demonstrations(
     for (source, completions, encoded, wanted) in sources.into_iter().filter(|(.., wanted)| *wanted > 0) {
         let usable = usable(source, completions, encoded, long, &mut lost);
         let len = usable.len();
-        let start = if len > wanted { (epoch.wrapping_mul(wanted as u64) % len as u64) as usize } else { 0 };
+        let visit = index.wrapping_add(epoch);
+        let start = if len > wanted { (visit.wrapping_mul(wanted as u64) % len as u64) as usize } else { 0 };
+        *if source == Source::Expert { &mut of.0 } else { &mut of.1 } = len;
         rollouts.extend((0..wanted.min(len)).filter_map(|k| usable.get((start + k) % len).cloned()));
     }
-    Ok(Encode::Kept(Demonstrations { prompt, rollouts, lost }))
+    Ok(Encode::Kept(Demonstrations { prompt, rollouts, lost, of }))
 }
 
 /// Ids of a prompt, of the expert's and of the teachers' completions.

@@ -33,7 +33,7 @@ impl World {
         let sampling =
             Sampling { temperature: Some(1.0), top_p: None, max_tokens: 8, seed: Some(5), stop: Vec::new() };
         let messages = vec![Message::new("user", text)];
-        let place = place(&self.folder, &Distribution::default()).unwrap();
+        let place = place(&self.folder, &self.folder, &Distribution::default()).unwrap();
         Question { place, model: "folder".into(), messages, sampling }
     }
 
@@ -79,9 +79,12 @@ fn another_way_to_draw_or_another_template_is_another_teacher() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path());
     let plain = Distribution::default();
-    let before = place(&world.folder, &plain).unwrap();
-    assert_eq!(before, place(&world.folder, &plain).unwrap());
-    assert_ne!(before, place(&world.folder, &Distribution { top_k: 5, ..plain.clone() }).unwrap());
+    let before = place(&world.folder, &world.folder, &plain).unwrap();
+    assert_eq!(before, place(&world.folder, &world.folder, &plain).unwrap());
+    assert_ne!(
+        before,
+        place(&world.folder, &world.folder, &Distribution { top_k: 5, ..plain.clone() }).unwrap()
+    );
     fs::write(world.folder.join("chat_template.jinja"), "{{ messages }}").unwrap();
-    assert_ne!(before, place(&world.folder, &plain).unwrap());
+    assert_ne!(before, place(&world.folder, &world.folder, &plain).unwrap());
 }

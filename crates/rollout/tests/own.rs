@@ -59,11 +59,12 @@ impl World {
     fn demonstrations(
         &self,
         composition: Composition,
+        index: u64,
         epoch: u64,
         long: LongDemonstrations,
     ) -> (Vec<Rollout>, usize) {
         let row = self.rows.row(0).unwrap();
-        match demonstrations(&self.encoder, &row, composition, epoch, long).unwrap() {
+        match demonstrations(&self.encoder, &row, composition, index, epoch, long).unwrap() {
             Encode::Kept(found) => (found.rollouts, found.lost.too_long),
             Encode::PromptTooLong { .. } => panic!("the prompt has no limit here"),
         }
@@ -112,17 +113,21 @@ fn epochs_go_round_among_teachers() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), 2000);
     let three = Composition { experts: 1, teachers: 3, own: 0 };
-    let authors = |epoch| -> Vec<Option<String>> {
-        let (rollouts, lost) = world.demonstrations(three, epoch, LongDemonstrations::Drop);
+    let of_row = |index, epoch| -> Vec<Option<String>> {
+        let (rollouts, lost) = world.demonstrations(three, index, epoch, LongDemonstrations::Drop);
         assert_eq!(lost, 0);
         assert_eq!(rollouts[0].source, Source::Expert);
         rollouts[1..].iter().map(|rollout| rollout.author.clone()).collect()
     };
+    let authors = |epoch| of_row(0, epoch);
     let first = authors(0);
     assert_eq!(first.len(), 3);
     // Four teachers, three a time: the second epoch begins with the fourth.
     assert!(!first.contains(&authors(1)[0]), "{first:?} {:?}", authors(1));
     assert_eq!(authors(4), first);
+    // Within an epoch the rows begin at every place, so that no teacher is left out of it.
+    let begin: std::collections::HashSet<_> = (0..4).map(|index| of_row(index, 0)[0].clone()).collect();
+    assert_eq!(begin.len(), 4, "{begin:?}");
 }
 
 #[test]
@@ -130,9 +135,9 @@ fn long_demonstrations_are_dropped_or_cut_as_told() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), 10);
     let one = Composition { experts: 1, ..Composition::default() };
-    let (rollouts, lost) = world.demonstrations(one, 0, LongDemonstrations::Drop);
+    let (rollouts, lost) = world.demonstrations(one, 0, 0, LongDemonstrations::Drop);
     assert_eq!((rollouts.len(), lost), (0, 1));
-    let (rollouts, lost) = world.demonstrations(one, 0, LongDemonstrations::KeepStart);
+    let (rollouts, lost) = world.demonstrations(one, 0, 0, LongDemonstrations::KeepStart);
     assert_eq!((rollouts.len(), lost), (1, 0));
     assert_eq!((rollouts[0].tokens.len(), rollouts[0].ended), (10, Ended::Truncated));
     assert!(

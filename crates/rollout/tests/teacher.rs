@@ -189,6 +189,23 @@ fn a_wrong_key_and_a_dead_server_end_the_asking() {
     assert!(matches!(error, TeacherError::Gone { failed: 5, .. }), "{error}");
 }
 
+/// Where no connection was ever made a request is not tried as often as one that a busy server sends away.
+#[test]
+fn a_server_that_was_never_there_is_tried_twice_and_said_at_once() {
+    let dead = format!("{}/v1", nobody());
+    let folder = tempfile::tempdir().unwrap();
+    let gone = endpoint(&dead, |settings| settings.retry.tries = 6);
+    let (tally, _) = run(&gone, &dead, folder.path(), 1, 3).unwrap();
+    assert_eq!((tally.failed, tally.troubles.get("no connection")), (3, Some(&6)), "{tally:?}");
+    assert!(gone.first_trouble().unwrap().to_lowercase().contains("refused"), "{:?}", gone.first_trouble());
+    // One that is there is tried as often as was asked for.
+    let (url, _) = serve(|_, _| Reply::Say(500, "", "oops".into()));
+    let busy = endpoint(&url, |settings| settings.retry.tries = 6);
+    let (tally, _) = run(&busy, &url, folder.path(), 1, 1).unwrap();
+    assert_eq!(tally.troubles.get("busy (429, 5xx)"), Some(&6), "{tally:?}");
+    assert!(busy.first_trouble().unwrap().contains("oops"));
+}
+
 /// Four workers, and one word of the server holds all of them. The others' answers take long enough for the word to be
 /// heard before they ask again; a wait may be longer than the server said and never shorter.
 #[test]

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use gft_model::device::Device;
 use gft_report::{
-    COLUMNS, Position, Progress, bytes, clock, evaluation_line, grouped, sample_table, training_line,
+    COLUMNS, Position, Progress, bytes, clock, counted, evaluation_line, grouped, sample_table, training_line,
 };
 use serde_json::{Map, Value};
 
+use crate::checks::note_on_groups;
 use crate::health::Health;
 use crate::memory::peak_bytes;
 use crate::report::{Phase, StepReport};
@@ -78,9 +79,9 @@ impl<W: Write> Console<W> {
             self.phases.map(|seconds| clock(Duration::from_secs_f64(seconds)));
         let peak = peak_bytes().map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
         self.line(&format!(
-            "done: {} steps, {} tokens in {} (rollouts {rollout}, statistics {statistics}, updates {update}){peak}",
-            grouped(finished.steps),
-            grouped(finished.tokens),
+            "done: {}, {} in {} (rollouts {rollout}, statistics {statistics}, updates {update}){peak}",
+            counted(finished.steps, "step"),
+            counted(finished.tokens, "token"),
             clock(self.began.elapsed()),
         ));
         if let Some((first, last)) = &finished.evaluations {
@@ -108,8 +109,14 @@ impl<W: Write> Console<W> {
         self.line(&format!("model:      {model}"));
         self.line(&format!("checkpoint: {}", finished.checkpoint.display()));
         self.line(&format!("metrics:    {}", finished.model.join("metrics.jsonl").display()));
-        self.line(&format!("next:       gft chat --model {model}"));
-        self.line(&format!("            gft generate --model {model} --prompt \"...\" -n 4"));
+        if finished.continued_prompts {
+            let generate = format!("gft generate --model {model} --presentation verbatim");
+            self.line(&format!("next:       {generate} --prompt \"...\" -n 4"));
+            self.line("            (prompts were continued as they stand; gft chat would not do so)");
+        } else {
+            self.line(&format!("next:       gft chat --model {model}"));
+            self.line(&format!("            gft generate --model {model} --prompt \"...\" -n 4"));
+        }
         if finished.tensorboard {
             self.line(&format!("            tensorboard --logdir {model}"));
         }
@@ -140,10 +147,10 @@ impl<W: Write> Console<W> {
             drops => format!("; dropped {drops}"),
         };
         self.line(&format!(
-            "data     {} rows, {} demonstrations with {} supervised tokens{drops}",
-            grouped(survey.usable),
-            grouped(survey.demonstrations),
-            grouped(survey.supervised_tokens)
+            "data     {}, {} with {}{drops}",
+            counted(survey.usable, "row"),
+            counted(survey.demonstrations, "demonstration"),
+            counted(survey.supervised_tokens, "supervised token")
         ));
         let lost = survey.lost();
         if !lost.is_empty() {
@@ -159,16 +166,18 @@ impl<W: Write> Console<W> {
         let (steps, made) = info.steps;
         let from = if made > 0 { format!(", resumed at step {made}") } else { String::new() };
         self.line(&format!(
-            "method   {}, lr {:e} {}, {} steps{from}, seed {}",
+            "method   {}, lr {:e} {}, {}{from}, seed {}",
             trainer.method.name,
             trainer.peak_learning_rate,
             trainer.schedule.decay,
-            grouped(steps),
+            counted(steps, "step"),
             settings.seed
         ));
         self.line(&format!("memory   {} at the peak, predicted", bytes(info.memory)));
         self.line(&format!("output   {} (gft {})", info.output_dir.display(), env!("CARGO_PKG_VERSION")));
-        for note in survey.notes() {
+        let groups = trainer.total_rows.unwrap_or(steps * trainer.prompts_per_step as u64);
+        let notes = trainer.rows.notes(groups).into_iter();
+        for note in notes.chain(note_on_groups(&trainer.method, trainer.own_samples)) {
             self.line(&format!("note: {note}"));
         }
     }

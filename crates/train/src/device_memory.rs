@@ -49,6 +49,12 @@ impl fmt::Display for DevicePlan {
             None => ", which is not there".to_owned(),
         };
         writeln!(f, "Memory of {} (predicted peak)  {}{room}", self.device, bytes(self.peak()))?;
+        if self.room.is_some_and(|(free, _)| self.peak() > free) {
+            writeln!(
+                f,
+                "  That is more than is free: gft train refuses such a run, and says what would make it fit"
+            )?;
+        }
         let groups = [("", &self.held), ("update: ", &self.update), ("or sampling: ", &self.sampling)];
         for (when, parts) in groups {
             for (part, count) in parts {

@@ -4,6 +4,7 @@
 //! [`config`], what a stage works with is put together in `setup`, and what happened is a [`Metrics`] line.
 
 mod adapters;
+mod checks;
 mod collect;
 pub mod config;
 mod console;
@@ -26,6 +27,7 @@ mod rows;
 mod run;
 mod save;
 pub mod setup;
+mod spread;
 mod stages;
 mod state;
 mod step;
@@ -43,9 +45,10 @@ pub use metrics::{EvalMetrics, Metrics, Place, Times};
 pub use plan::{Plan, PlannedStage, plan};
 pub use report::{CompletionLine, GroupReport, Phase, RolloutReport, StepReport, UpdateReport};
 pub use resume::Begin;
-pub use rows::{Needs, Rows, Spread, Survey};
+pub use rows::{Needs, Rows, Survey};
 pub use run::train;
-pub use state::{GuardState, OrderState, RunState, Totals};
+pub use spread::Spread;
+pub use state::{GuardState, OrderState, RunState, Totals, continued_prompts};
 pub use tokens::{Histograms, TargetToken};
 pub use trainer::{RejectedExpert, Trainer};
 pub use watch::{Finished, StageInfo, StepEnd, Watch};

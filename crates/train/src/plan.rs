@@ -8,11 +8,12 @@ use gft_model::folder::ModelFolder;
 use gft_model::layout::Layout;
 use gft_model::{Adapter, Cpu};
 use gft_objective::Method;
-use gft_report::{bytes, grouped};
+use gft_report::{bytes, counted, grouped};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::adapters;
+use crate::checks::note_on_groups;
 use crate::config::{KEYS, Key, Resolved, Settings, Stage, decided};
 use crate::device_memory::{DevicePlan, device_plan};
 use crate::disk::{Disk, Way};
@@ -96,10 +97,10 @@ pub fn plan(
         let mut data: Vec<String> = planned.rows.dataset().description().lines().map(str::to_owned).collect();
         data.push(planned.rows.encoder().description());
         data.push(format!(
-            "{} usable rows, {} demonstrations with {} supervised tokens, longest prompt {}, longest demonstration {}",
-            grouped(survey.usable),
-            grouped(survey.demonstrations),
-            grouped(survey.supervised_tokens),
+            "{}, {} with {}, longest prompt {}, longest demonstration {}",
+            counted(survey.usable, "usable row"),
+            counted(survey.demonstrations, "demonstration"),
+            counted(survey.supervised_tokens, "supervised token"),
             survey.longest_prompt,
             survey.longest_demonstration
         ));
@@ -107,7 +108,10 @@ pub fn plan(
             data.push(format!("dropped: {}", survey.drops()));
         }
         data.extend(Some(survey.lost()).filter(|lost| !lost.is_empty()));
-        data.extend(survey.notes().iter().map(|note| format!("note: {note}")));
+        data.extend(
+            note_on_groups(&planned.method, planned.composition.own).map(|note| format!("note: {note}")),
+        );
+        data.extend(planned.rows.notes(planned.groups()).iter().map(|note| format!("note: {note}")));
         let updates = planned.steps * (planned.updates_per_batch * settings.num_iterations) as u64;
         stages.push(PlannedStage {
             settings: shown(stage, &planned.method, &folder)?,
@@ -163,6 +167,7 @@ fn shown(
             // Of a rule or penalty that other settings ask for.
             (Value::Null, Some(value), _) => (value.clone(), origin),
             (Value::Null, None, Some(value)) => (value, "model".to_owned()),
+            (Value::Null, None, None) if name == "weight_decay" => (Value::from(0.0), origin),
             (Value::Null, None, None) if key.group == METHODS => {
                 (Value::Null, format!("not used by {}", method.name))
             }
@@ -214,7 +219,8 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {line}")?;
             }
             writeln!(f, "\nBatch\n  {}", stage.batch)?;
-            writeln!(f, "  {} steps, {} updates\n", grouped(stage.steps.0), grouped(stage.steps.1))?;
+            let (steps, updates) = stage.steps;
+            writeln!(f, "  {}, {}\n", counted(steps, "step"), counted(updates, "update"))?;
         }
         if self.trained != self.parameters {
             let (trained, all) = (grouped(self.trained), grouped(self.parameters));

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use gft_data::{Dataset, Encode, Encoder, Order};
 use gft_objective::{Method, Singleton, Source};
+use gft_reward::Combination;
 use gft_rollout::{Composition, Demonstrations, Group, LongDemonstrations, demonstrations};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::config::{uses_groups, uses_rewards};
+use crate::config::uses_groups;
 use crate::error::{Error, Result};
+use crate::spread::{Spread, never_used};
 
 /// What a method needs of a row.
 #[derive(Debug, Clone, Copy)]
@@ -22,19 +24,28 @@ pub struct Needs {
     pub composition: Composition,
     /// What becomes of long demonstrations.
     pub long: LongDemonstrations,
-    /// Whether rewards decide advantages: rows must have a reference answer.
-    pub rewards: bool,
+    /// Whether rewards decide advantages and one of them needs a reference answer.
+    pub gold: bool,
     /// Rollouts that a group must have at least.
     pub least: usize,
 }
 
 impl Needs {
-    /// What `method` needs for groups of `composition`.
-    pub fn of(method: &Method, composition: Composition, long: LongDemonstrations) -> Self {
+    /// What `method` with these rewards needs for groups of `composition`.
+    pub fn of(
+        method: &Method,
+        rewards: &Combination,
+        composition: Composition,
+        long: LongDemonstrations,
+    ) -> Self {
         let pairs = uses_groups(method) && method.advantage.singleton == Singleton::Zero;
-        Needs { composition, long, rewards: uses_rewards(method), least: if pairs { 2 } else { 1 } }
+        Needs { composition, long, gold: rewards.needs_gold().is_some(), least: if pairs { 2 } else { 1 } }
     }
 }
+
+/// Reasons to drop a row that a map of columns may mend.
+const NO_GOLD: &str = "no reference answer";
+const NO_DEMONSTRATION: &str = "no demonstration";
 
 /// Share of what is left out above which that is said apart.
 const MUCH: f64 = 0.2;
@@ -46,6 +57,8 @@ pub struct Survey {
     pub usable: u64,
     /// Rows dropped, by reason, with the id of the first.
     pub dropped: BTreeMap<&'static str, (u64, String)>,
+    /// Usable rows whose prompt is continued as it stands, without any template.
+    pub continued: u64,
     /// Demonstrations without text that were left out.
     pub empty_demonstrations: u64,
     /// Demonstrations beyond the limit that were left out.
@@ -64,48 +77,14 @@ pub struct Survey {
     pub experts: Spread,
     /// Teachers of usable rows, as they are used.
     pub teachers: Spread,
+    /// Usable rows by the experts, and by the teachers, that they have to choose from.
+    pub offered: [BTreeMap<usize, u64>; 2],
     /// The longest prompt.
     pub longest_prompt: usize,
     /// The longest demonstration.
     pub longest_demonstration: usize,
     /// SHA-256 over the token ids of all usable rows.
     pub fingerprint: String,
-}
-
-/// How many of something rows have.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spread {
-    /// The fewest.
-    pub least: usize,
-    /// The most.
-    pub most: usize,
-    /// All together.
-    pub sum: u64,
-    /// Rows.
-    pub rows: u64,
-}
-
-impl Spread {
-    fn add(&mut self, count: usize) {
-        self.least = if self.rows == 0 { count } else { self.least.min(count) };
-        self.most = self.most.max(count);
-        self.sum += count as u64;
-        self.rows += 1;
-    }
-
-    /// Of a row.
-    pub fn mean(&self) -> f64 {
-        self.sum as f64 / self.rows.max(1) as f64
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.least == self.most {
-            return write!(f, "{}", self.most);
-        }
-        write!(f, "{} to {}", self.least, self.most)
-    }
 }
 
 /// Rows in the order of a run.
@@ -122,7 +101,7 @@ pub struct Rows {
 
 /// What the survey sees of one row.
 enum Seen {
-    Usable { found: Demonstrations, hash: [u8; 32] },
+    Usable { found: Demonstrations, continued: bool, hash: [u8; 32] },
     Dropped { reason: &'static str, id: String },
 }
 
@@ -149,9 +128,10 @@ impl Rows {
                 piece.clone().into_par_iter().map(|index| rows.look(index)).collect();
             for (index, seen) in piece.zip(seen?) {
                 match seen {
-                    Seen::Usable { found, hash } => {
+                    Seen::Usable { found, continued, hash } => {
                         hasher.update(hash);
                         rows.usable.push(index);
+                        rows.survey.continued += u64::from(continued);
                         rows.survey.add(&found, needs.composition);
                     }
                     Seen::Dropped { reason, id } => {
@@ -162,7 +142,11 @@ impl Rows {
         }
         rows.survey.fingerprint = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         if rows.usable.is_empty() {
-            return Err(Error::Rows(format!("none of the {len} rows can be used: {}", rows.survey.drops())));
+            return Err(Error::Rows(format!(
+                "none of the {len} rows can be used: {}{}",
+                rows.survey.drops(),
+                rows.survey.way_on()
+            )));
         }
         Ok(rows)
     }
@@ -170,16 +154,16 @@ impl Rows {
     fn look(&self, index: u64) -> Result<Seen> {
         let row = self.dataset.row(index)?;
         let dropped = |reason| Ok(Seen::Dropped { reason, id: row.id.clone() });
-        let Needs { composition, long, rewards, least } = self.needs;
-        let found = match demonstrations(&self.encoder, &row, composition, 0, long)? {
+        let Needs { composition, long, gold, least } = self.needs;
+        let found = match demonstrations(&self.encoder, &row, composition, index, 0, long)? {
             Encode::Kept(found) => found,
             Encode::PromptTooLong { .. } => return dropped("prompt too long"),
         };
         let given = !found.rollouts.is_empty()
             && composition.own == 0
             && found.rollouts.iter().all(|rollout| rollout.given_reward.is_some());
-        if rewards && !given && row.gold.as_deref().is_none_or(|gold| gold.trim().is_empty()) {
-            return dropped("no reference answer");
+        if gold && !given && row.gold.as_deref().is_none_or(|gold| gold.trim().is_empty()) {
+            return dropped(NO_GOLD);
         }
         if composition.own > 0 && found.prompt.is_empty() {
             return dropped("no prompt to complete");
@@ -189,7 +173,7 @@ impl Rows {
             return dropped(match (size, found.lost.too_long, found.lost.empty) {
                 (_, 1.., _) => "demonstration too long",
                 (_, _, 1..) => "empty completion",
-                (0, _, _) => "no demonstration",
+                (0, _, _) => NO_DEMONSTRATION,
                 _ => "a group of one",
             });
         }
@@ -200,7 +184,8 @@ impl Rows {
             ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
         }
         hasher.update(row.gold.as_deref().unwrap_or_default());
-        Ok(Seen::Usable { found, hash: hasher.finalize().into() })
+        let continued = self.encoder.continues(&row.prompt);
+        Ok(Seen::Usable { found, continued, hash: hasher.finalize().into() })
     }
 
     /// Usable rows.
@@ -216,6 +201,31 @@ impl Rows {
     /// What was found.
     pub fn survey(&self) -> &Survey {
         &self.survey
+    }
+
+    /// What is easily overlooked in a stage that visits so many `groups`: [`Survey::notes`], demonstrations that it never
+    /// uses, and how prompts are presented.
+    pub fn notes(&self, groups: u64) -> Vec<String> {
+        let mut notes = self.survey.notes();
+        let Composition { experts, teachers, .. } = self.needs.composition;
+        // Of a run that ends within its first epoch the rest of the rows is another matter.
+        let epochs = (groups as f64 / self.len().max(1) as f64).max(1.0);
+        let sources = [(experts, "expert", "num_experts"), (teachers, "teacher", "num_teachers")];
+        for ((wanted, name, setting), offered) in sources.into_iter().zip(&self.survey.offered) {
+            notes.extend(never_used(offered, wanted, epochs).map(|(used, all)| {
+                format!(
+                    "{used} of {all} {name} completions are used, {wanted} of a prompt an epoch -> raise {setting} or \
+                     num_train_epochs"
+                )
+            }));
+        }
+        notes.extend(self.encoder.continued_note(self.survey.continued, self.survey.usable));
+        notes
+    }
+
+    /// Whether most prompts are continued as they stand, so that the model is to be asked in that way.
+    pub fn continues_prompts(&self) -> bool {
+        2 * self.survey.continued > self.survey.usable
     }
 
     /// The data set.
@@ -244,7 +254,7 @@ impl Rows {
         let row = self.dataset.row(index)?;
         let epoch = position / len;
         let Needs { composition, long, .. } = self.needs;
-        match demonstrations(&self.encoder, &row, composition, epoch, long)? {
+        match demonstrations(&self.encoder, &row, composition, index, epoch, long)? {
             Encode::Kept(found) => {
                 Ok(Group { position, index, row, prompt: found.prompt, rollouts: found.rollouts })
             }
@@ -267,6 +277,9 @@ impl Survey {
         self.prompt_tokens += found.prompt.len() as u64;
         self.longest_prompt = self.longest_prompt.max(found.prompt.len());
         self.demonstrations += found.rollouts.len() as u64;
+        for (offered, count) in self.offered.iter_mut().zip([found.of.0, found.of.1]) {
+            *offered.entry(count).or_default() += 1;
+        }
         let of = |source| found.rollouts.iter().filter(|rollout| rollout.source == source).count();
         self.experts.add(of(Source::Expert));
         self.teachers.add(of(Source::Teacher));
@@ -345,6 +358,19 @@ impl Survey {
             );
         }
         notes
+    }
+
+    /// What to do where no row has what the method asks for.
+    fn way_on(&self) -> &'static str {
+        let dropped = |reason| self.dropped.contains_key(reason);
+        if dropped(NO_GOLD) {
+            "; where a column has the answers -> columns = \"prompt=NAME,solution=NAME\" names it; format, length and \
+             functions of your own as reward_funcs need none"
+        } else if dropped(NO_DEMONSTRATION) {
+            "; where a column has completions -> columns = \"prompt=NAME,expert=NAME\" names it"
+        } else {
+            ""
+        }
     }
 
     /// Rows dropped in words, as in `3 prompt too long (first: gsm8k-7)`; empty where there are none.

@@ -96,6 +96,7 @@ impl<D: Device + Clone> Run<'_, D> {
             config_hash: self.resolved.hash(),
             data_fingerprint: trainer.rows.survey().fingerprint.clone(),
             model: self.folder.dir().display().to_string(),
+            continued_prompts: trainer.rows.continues_prompts(),
         }
     }
 

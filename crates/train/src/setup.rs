@@ -15,6 +15,7 @@ use gft_objective::{Decay, GuardConfig, GuardHistory, Method, Schedule, SpikeRul
 use gft_reward::Combination;
 use gft_rollout::{Composition, LongDemonstrations};
 
+use crate::checks::{check, check_preferences};
 use crate::config::{Settings, build_method, composition};
 use crate::error::{ConfigError, Error, Result};
 use crate::rows::{Needs, Rows};
@@ -53,14 +54,6 @@ fn choice<T: Copy>(key: &str, given: &str, known: &[(&str, T)]) -> Result<T, Con
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         ConfigError::Contradiction(format!("unknown {key} `{given}`; known: {}", names.join(", ")))
     })
-}
-
-fn within(key: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
-    if value >= low && value <= high {
-        return Ok(());
-    }
-    let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { low.to_string() };
-    Err(ConfigError::Contradiction(format!("{key} = {value} is out of range: expected {low} to {high}")))
 }
 
 /// The folder of the model that a run starts from.
@@ -157,15 +150,16 @@ impl StagePlan {
         )?;
         let options = read_options(settings)?;
         let dataset = Dataset::open(&settings.dataset_name, &options)?;
+        check_preferences(&dataset, &method, composition)?;
         let seed = settings.shuffle_dataset.then(|| settings.data_seed.unwrap_or(settings.seed));
-        let rows =
-            Rows::new(dataset, encoder.clone(), Needs::of(&method, composition, long), seed, progress)?;
+        let needs = Needs::of(&method, &rewards(settings, &method)?, composition, long);
+        let rows = Rows::new(dataset, encoder.clone(), needs, seed, progress)?;
         let eval = if settings.eval_dataset.is_empty() {
             None
         } else {
             let composition = Composition { experts: 1, ..Composition::default() };
             let long = LongDemonstrations::KeepStart;
-            let needs = Needs { composition, long, rewards: false, least: 0 };
+            let needs = Needs { composition, long, gold: false, least: 0 };
             let options = ReadOptions { split: Some("test".into()), ..read_options(settings)? };
             let options = if settings.eval_dataset.iter().all(|path| Path::new(path).is_file()) {
                 read_options(settings)?
@@ -199,6 +193,11 @@ impl StagePlan {
         self.method.kl.is_some() || self.method.reference_kl != 0.0
     }
 
+    /// Groups that the stage visits, but for those that dynamic sampling replaces.
+    pub fn groups(&self) -> u64 {
+        self.total_rows.unwrap_or(self.steps * self.prompts_per_step as u64)
+    }
+
     /// AdamW as the settings ask for it; norms and biases are not decayed, as transformers does.
     pub fn adamw(&self) -> AdamWConfig {
         let settings = &self.settings;
@@ -216,10 +215,7 @@ impl StagePlan {
     /// # Errors
     /// An unknown name, a file that is not there, or weights that do not match.
     pub fn rewards(&self) -> Result<Combination> {
-        if !crate::config::uses_rewards(&self.method) {
-            return Ok(Combination::new(Vec::new(), &[])?);
-        }
-        crate::rewards::combination(&self.settings, self.method.name)
+        rewards(&self.settings, &self.method)
     }
 
     /// The stage with its weights, ready to step from `position`.
@@ -293,6 +289,15 @@ impl StagePlan {
     }
 }
 
+/// The rewards that the settings name; none where the method asks for none.
+fn rewards(settings: &Settings, method: &Method) -> Result<Combination> {
+    if crate::config::uses_rewards(method) {
+        crate::rewards::combination(settings, method.name)
+    } else {
+        Ok(Combination::new(Vec::new(), &[])?)
+    }
+}
+
 /// How own rollouts are drawn.
 pub(crate) fn sampling(settings: &Settings) -> Sampling {
     Sampling {
@@ -336,52 +341,4 @@ fn schedule(settings: &Settings, updates: u64) -> Result<Schedule, ConfigError> 
     let schedule = Schedule { decay, warmup, total_steps: updates };
     schedule.validate().map_err(wrong)?;
     Ok(schedule)
-}
-
-/// Ranges and contradictions that no type excludes.
-fn check(settings: &Settings, group: Composition) -> Result<(), ConfigError> {
-    within("learning_rate", settings.learning_rate.unwrap_or(0.0), 0.0, 10.0)?;
-    within("weight_decay", settings.weight_decay.unwrap_or(0.0), 0.0, 10.0)?;
-    within("adam_beta1", settings.adam_beta1, 0.0, 0.999_999)?;
-    within("adam_beta2", settings.adam_beta2, 0.0, 0.999_999_9)?;
-    within("adam_epsilon", settings.adam_epsilon, 0.0, 1.0)?;
-    within("max_grad_norm", settings.max_grad_norm, 0.0, f64::MAX)?;
-    within("temperature", settings.temperature, 0.0, 100.0)?;
-    within("top_p", settings.top_p, f64::MIN_POSITIVE, 1.0)?;
-    within("min_p", settings.min_p, 0.0, 1.0)?;
-    within("num_train_epochs", settings.num_train_epochs, 0.0, 1e6)?;
-    for (key, value) in [
-        ("train_batch_size", settings.train_batch_size.unwrap_or(1)),
-        ("num_iterations", settings.num_iterations),
-        ("tokens_per_pass", settings.tokens_per_pass),
-        ("max_completion_length", settings.max_completion_length.unwrap_or(1)),
-        ("updates_per_batch", settings.updates_per_batch.unwrap_or(1)),
-    ] {
-        if value == 0 {
-            return Err(ConfigError::Contradiction(format!("{key} = 0 must be at least 1")));
-        }
-    }
-    crate::config::report_to(settings)?;
-    if settings.log_completions && settings.completions_steps == 0 {
-        return Err(ConfigError::Contradiction(
-            "log_completions shows what completions_steps writes, but completions_steps is 0".into(),
-        ));
-    }
-    if group.own > 0 && settings.temperature == 0.0 {
-        return Err(ConfigError::Contradiction(
-            "temperature = 0 makes all own completions of a prompt the same: raise it, or set num_generations = 0"
-                .into(),
-        ));
-    }
-    if settings.max_steps == 0 || (settings.max_steps < 0 && settings.num_train_epochs == 0.0) {
-        return Err(ConfigError::Contradiction(
-            "the run has no steps: raise max_steps or num_train_epochs".into(),
-        ));
-    }
-    if settings.dynamic_sampling == Some(true) && group.own == 0 {
-        return Err(ConfigError::Contradiction(
-            "dynamic_sampling replaces groups by further samples, but num_generations is 0".into(),
-        ));
-    }
-    Ok(())
 }

@@ -385,6 +385,7 @@ impl<'a, D: Device + Clone> Run<'a, D> {
             checkpoint,
             evaluations: first.zip(last),
             tensorboard: self.log.has_events(),
+            continued_prompts: trainer.rows.continues_prompts(),
             stopped_early: early,
         })
     }

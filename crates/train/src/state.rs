@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gft_checkpoint::{Checkpoints, RetentionPolicy};
 use gft_objective::GuardHistory;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +49,18 @@ pub struct RunState {
     pub data_fingerprint: String,
     /// Folder that configuration and tokenizer come from.
     pub model: String,
+    /// Whether the stage learns from prompts that are continued as they stand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continued_prompts: bool,
+}
+
+/// Whether the run in a folder, or the one whose checkpoint it is, learned from prompts that are continued as they stand.
+/// No where nothing says so.
+pub fn continued_prompts(folder: &Path) -> bool {
+    let checkpoints = Checkpoints::new(folder, RetentionPolicy::default());
+    let last = checkpoints.list().ok().and_then(|steps| steps.last().map(|step| checkpoints.path_of(*step)));
+    let said = |path: &Path| RunState::read(path).is_ok_and(|state| state.continued_prompts);
+    said(folder) || last.is_some_and(|path| said(&path))
 }
 
 /// Sums over a whole run, for its last line of metrics.

@@ -77,6 +77,8 @@ pub struct Finished {
     pub evaluations: Option<(Map<String, Value>, Map<String, Value>)>,
     /// Whether TensorBoard can show the run.
     pub tensorboard: bool,
+    /// Whether the last stage learned from prompts that are continued as they stand.
+    pub continued_prompts: bool,
     /// True when the run stopped at `stop_after_steps`, before its end.
     pub stopped_early: bool,
 }

@@ -147,5 +147,6 @@ fn row(id: String, prompt: String, answer: String, expert: Vec<Completion>) -> R
         expert,
         teachers: Vec::new(),
         columns: Map::new(),
+        named: Map::new(),
     }
 }

@@ -37,7 +37,7 @@ impl Encoder {
         }
         if self.turn_end.appended {
             tokens.ids.push(self.turn_end.id);
-            supervised.push(true);
+            supervised.push(messages.last().is_some_and(|last| !last.is_context()));
         }
         if let Some(bos) =
             self.leading_bos.filter(|bos| self.template.is_plain() && tokens.ids.first() != Some(bos))
@@ -86,11 +86,12 @@ impl Encoder {
         if self.template.marks_generation(&options) {
             let marked = self.template.render_marked(messages, &options);
             let marked = marked.map_err(|e| encode_error(row, e.to_string()))?;
-            return Ok((marked.text, marked.generated));
+            return Ok((marked.text, learned_of(row, marked.generated, messages)?));
         }
         let text = self.render(row, messages, false)?;
         let mut turns = Vec::new();
-        for (i, _) in messages.iter().enumerate().filter(|(_, m)| m.role() == "assistant") {
+        let learned = |m: &Message| m.role() == "assistant" && !m.is_context();
+        for (i, _) in messages.iter().enumerate().filter(|(_, m)| learned(m)) {
             let before = self.render(row, &messages[..i], true)?;
             let after = self.render(row, &messages[..=i], false)?;
             if !text.starts_with(&after) || !after.starts_with(&before) {
@@ -108,4 +109,24 @@ impl Encoder {
         }
         Ok((text, turns))
     }
+}
+
+/// Of what a template marks as the model's, what the messages do not keep from being learned.
+fn learned_of(row: &Row, marked: Vec<Range<usize>>, messages: &[Message]) -> Result<Vec<Range<usize>>> {
+    let turns: Vec<&Message> = messages.iter().filter(|m| m.role() == "assistant").collect();
+    if !turns.iter().any(|turn| turn.is_context()) {
+        return Ok(marked);
+    }
+    if turns.len() != marked.len() {
+        return Err(encode_error(
+            row,
+            format!(
+                "a message has \"weight\": 0, but the template marks {} parts of {} assistant turns, so which is its is \
+                 unknown; leave the message's weight out, or use a template without {{% generation %}} marks",
+                marked.len(),
+                turns.len()
+            ),
+        ));
+    }
+    Ok(marked.into_iter().zip(turns).filter(|(_, turn)| !turn.is_context()).map(|(range, _)| range).collect())
 }

@@ -6,11 +6,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// What one row adds to the report.
 #[derive(Default)]
 pub(super) struct Findings {
-    pub prompt_hash: u64,
+    /// `None` where there is no prompt.
+    pub prompt_hash: Option<u64>,
     pub row_hash: u64,
     pub completions: usize,
     pub special: bool,
     pub too_long: bool,
+    pub continued: bool,
     pub error: Option<String>,
     pub prompt: Option<u32>,
     pub experts: Vec<u32>,
@@ -25,7 +27,7 @@ pub(super) struct Findings {
 pub(super) fn look(row: &Row, encoders: Option<(&Encoder, &Encoder)>) -> Findings {
     let prompt = row.prompt.text();
     let mut found = Findings { completions: row.expert.len() + row.teachers.len(), ..Findings::default() };
-    found.prompt_hash = hash(&prompt);
+    found.prompt_hash = (!prompt.is_empty()).then(|| hash(&prompt));
     let contents: Vec<&str> = row.expert.iter().chain(&row.teachers).map(|c| c.content.as_str()).collect();
     found.row_hash = hash(&(&prompt, &contents));
     let Some((encoder, whole)) = encoders else {
@@ -35,6 +37,7 @@ pub(super) fn look(row: &Row, encoders: Option<(&Encoder, &Encoder)>) -> Finding
         found.teachers = row.teachers.iter().map(|c| characters(&c.content)).collect();
         return found;
     };
+    found.continued = encoder.continues(&row.prompt);
     let specials = encoder.tokenizer().specials().all();
     found.special = specials.iter().any(|s| prompt.contains(s) || contents.iter().any(|c| c.contains(s)));
     match whole.row(row) {

@@ -43,6 +43,14 @@ fn quantiles_and_histogram() {
     assert_eq!(Lengths::of(Vec::new()), Lengths::default());
 }
 
+/// Rows of text alone have no prompts that could be the same.
+#[test]
+fn texts_have_no_duplicate_prompts() {
+    let (_folder, set) = set(&[r#"{"text": "a"}"#, r#"{"text": "b"}"#, r#"{"text": "a"}"#]);
+    let report = DatasetReport::new(&set, None, None, &mut |_, _| ()).unwrap();
+    assert_eq!((report.duplicate_prompts, report.duplicate_rows), (0, 1));
+}
+
 #[test]
 fn report_without_a_model() {
     let (_folder, set) = set(&[
@@ -94,7 +102,7 @@ fn report_of_tokens() {
 fn drops_are_counted_by_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.jsonl");
-    std::fs::write(&path, "{\"text\": \"a\"}\n{\"te\n{\"tex\n\n").unwrap();
+    std::fs::write(&path, "{\"text\": \"a\"}\n{\"te\n{\"tex\n\n{\"text\": \"b\"}\n").unwrap();
     let options = ReadOptions { bad_rows: crate::BadRows::Drop, ..ReadOptions::default() };
     let report =
         DatasetReport::new(&Dataset::open(&[path], &options).unwrap(), None, None, &mut |_, _| ()).unwrap();
@@ -138,6 +146,7 @@ fn every_token_has_its_role() {
         expert: vec![crate::Completion::text("t")],
         teachers: Vec::new(),
         columns: serde_json::Map::new(),
+        named: serde_json::Map::new(),
     };
     let view = encoder.view(&row).unwrap().unwrap().remove(0);
     let text =

@@ -99,6 +99,23 @@ pub(super) fn says_more(solution: &str, gold: Option<&str>) -> bool {
     gold.is_none_or(|gold| bare(solution) != bare(gold))
 }
 
+/// Several references of one problem: the gold answer, which is the first one's, and which of them are worked. Beside a
+/// bare answer a text that marks none is another way to write it, however long.
+pub(super) fn several_references(texts: &[String]) -> (Option<(String, GoldRule)>, Vec<bool>) {
+    let found: Vec<_> = texts.iter().map(|text| find_gold(text)).collect();
+    let is_bare = |found: &Option<(String, GoldRule)>| matches!(found, Some((_, GoldRule::Bare)));
+    let bare = found.iter().any(is_bare);
+    let worked = texts.iter().zip(&found).map(|(text, found)| match found {
+        Some((_, GoldRule::Bare)) => false,
+        Some((own, _)) => says_more(text, Some(own)),
+        None => !bare,
+    });
+    let worked = worked.collect();
+    let first = texts.first().map(|text| (text.trim().to_string(), GoldRule::Bare));
+    let first = first.filter(|(text, _)| bare && !text.is_empty());
+    (found.into_iter().next().flatten().or(first), worked)
+}
+
 /// `text` without GSM8K's calculator annotations `<<48/2=24>>`.
 pub(super) fn strip_calculator(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

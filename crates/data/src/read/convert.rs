@@ -1,9 +1,10 @@
 //! A JSON object as a [`Row`], by the layout of its columns.
 
-use super::answer::{GoldRule, find_gold, says_more, strip_calculator};
+use super::answer::{GoldRule, find_gold, says_more, several_references, strip_calculator};
 use super::columns::ColumnMap;
 use super::layout::{Layout, at};
 use super::lines::checksum;
+use super::value::{completion, kind, messages, missing, why_no_object};
 use super::{FileSummary, ReadOptions, SolutionAsExpert, Solutions};
 use crate::{Completion, DataError, Message, Prompt, Result, Row};
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ pub(super) struct Counts {
     pub gold: Option<GoldRule>,
     /// Whether the solution is learned; `None` where there is none, or the row says itself what its experts are.
     pub solution_learned: Option<bool>,
+    /// Whether the reference is one of several, all bare answers.
+    pub several: bool,
     pub experts: u64,
     pub teachers: u64,
     pub checksum: u64,
@@ -31,6 +34,7 @@ pub(super) struct Converter {
     /// Columns of the first rows that no role uses; they go to reward functions.
     others: Vec<String>,
     mapped: bool,
+    teachers_named: bool,
     solution_as_expert: SolutionAsExpert,
     strip_calculator: bool,
 }
@@ -51,7 +55,10 @@ impl Converter {
                         "no known layout: the columns are {}; name the ones to use with a column map (--columns prompt=NAME,solution=NAME)",
                         row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
                     ),
-                    None => "none of the first lines is a JSON object".to_string(),
+                    None => format!(
+                        "none of the first lines is a JSON object; the first: {}",
+                        samples.first().map_or("none".into(), |line| why_no_object(line))
+                    ),
                 };
                 return Err(DataError::file(path, message));
             }
@@ -82,6 +89,7 @@ impl Converter {
             columns,
             others,
             mapped,
+            teachers_named: options.columns.teachers.is_some(),
             solution_as_expert: options.solution_as_expert,
             strip_calculator: options.strip_calculator,
         })
@@ -90,6 +98,11 @@ impl Converter {
     /// Whether a column has the rows' ids.
     pub fn has_ids(&self) -> bool {
         self.columns.id.is_some()
+    }
+
+    /// The column of answers that people rejected, where it is read as teachers because nobody named another.
+    pub fn rejected(&self) -> Option<&str> {
+        self.columns.teachers.as_deref().filter(|_| self.layout == Layout::Preference && !self.teachers_named)
     }
 
     /// What was found in a file of `rows` usable rows.
@@ -119,14 +132,19 @@ impl Converter {
         } else {
             format!(", other columns {}", self.others.join(" "))
         };
+        let several = match solutions.several {
+            0 => String::new(),
+            1 => ", 1 row has several bare answers, of which the first is the gold".into(),
+            several => format!(", {several} rows have several bare answers, of which the first is the gold"),
+        };
         let solutions = match solutions {
             Solutions { references: 0, .. } => String::new(),
             Solutions { learned: 0, .. } => ", solutions are references and not learned".into(),
-            Solutions { learned, references } => {
+            Solutions { learned, references, .. } => {
                 format!(", {learned} solutions are learned, {references} are bare references and are not")
             }
         };
-        format!("{}{mapped} [{}]{presented}{others}{solutions}", self.layout, map.join(", "))
+        format!("{}{mapped} [{}]{presented}{others}{solutions}{several}", self.layout, map.join(", "))
     }
 
     /// Whether a line is a usable row.
@@ -152,24 +170,31 @@ impl Converter {
         let solutions = self.texts_at(&object, self.columns.solution.as_deref())?;
         let solution = solutions.first().cloned();
         let stated = self.text_at(&object, self.columns.answer.as_deref())?;
+        let several = (stated.is_none() && solutions.len() > 1).then(|| several_references(&solutions));
         let (gold, rule) = match (stated, &solution) {
             (Some(gold), _) => (Some(gold), Some(GoldRule::Column)),
-            (None, Some(solution)) => find_gold(solution).map_or((None, None), |(g, r)| (Some(g), Some(r))),
+            (None, Some(solution)) => match &several {
+                Some((gold, _)) => gold.clone(),
+                None => find_gold(solution),
+            }
+            .map_or((None, None), |(gold, rule)| (Some(gold), Some(rule))),
             (None, None) => (None, None),
         };
         // An empty list of experts says that there are none.
         let stated = self.columns.expert.as_deref().is_some_and(|name| at(&object, name).is_some());
         let mut solution_learned = None;
         if expert.is_empty() && !stated && solution.is_some() {
-            let learned = |text: &String| {
-                let learned = match self.solution_as_expert {
-                    SolutionAsExpert::Always => true,
-                    SolutionAsExpert::Never => false,
-                    SolutionAsExpert::WhenWorked => says_more(text, gold.as_deref()),
+            let learned = |(at, text): &(usize, String)| {
+                let learned = match (self.solution_as_expert, &several) {
+                    (SolutionAsExpert::Always, _) => true,
+                    (SolutionAsExpert::Never, _) => false,
+                    (SolutionAsExpert::WhenWorked, Some((_, worked))) => worked[*at],
+                    (SolutionAsExpert::WhenWorked, None) => says_more(text, gold.as_deref()),
                 };
                 learned && !text.trim().is_empty()
             };
-            expert = solutions.into_iter().filter(learned).map(Completion::text).collect();
+            let learned = solutions.into_iter().enumerate().filter(learned);
+            expert = learned.map(|(_, text)| Completion::text(text)).collect();
             solution_learned = Some(!expert.is_empty());
         }
         let id = self.columns.id.as_deref().and_then(|name| at(&object, name));
@@ -178,17 +203,23 @@ impl Converter {
             Some(id) => id.to_string(),
             None => format!("{}:{line}", path.file_stem().unwrap_or_default().to_string_lossy()),
         };
-        for (_, name) in self.columns.named() {
-            object.shift_remove(name);
+        let mut named = Map::new();
+        for (role, name) in self.columns.named() {
+            let value = object.shift_remove(name);
+            // The prompt reaches rewards in one form for all layouts.
+            if let Some(value) = value.filter(|_| !matches!(role, "prompt" | "messages" | "text" | "id")) {
+                named.insert(name.to_owned(), value);
+            }
         }
         let counts = Counts {
             gold: rule,
             solution_learned,
+            several: several.is_some() && solution_learned == Some(false),
             experts: expert.len() as u64,
             teachers: teachers.len() as u64,
             checksum: checksum(bytes),
         };
-        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object }, counts))
+        Ok((Row { id, prompt, solution, gold, expert, teachers, columns: object, named }, counts))
     }
 
     /// The prompt, and the completion if the row is a whole conversation.
@@ -305,16 +336,17 @@ impl Converter {
         if self.strip_calculator { strip_calculator(text) } else { text.to_string() }
     }
 
-    /// A solution, or several of the same problem.
+    /// A solution, or several of the same problem: the answer of the first is the gold, what is worked in them is learned.
     fn texts_at(&self, row: &Map<String, Value>, name: Option<&str>) -> Converted<Vec<String>> {
         if let Some(name) = name
             && let Some(Value::Array(list)) = at(row, name)
         {
-            let text = |v: &Value| v.as_str().map(|s| self.clean(s));
-            return list
-                .iter()
-                .map(|v| text(v).ok_or_else(|| format!("column {name:?}: a list of {}", kind(v))))
-                .collect();
+            let text = |v: &Value| match v {
+                Value::String(text) => Ok(self.clean(text)),
+                Value::Number(n) => Ok(n.to_string()),
+                other => Err(format!("column {name:?}: a list of {}", kind(other))),
+            };
+            return list.iter().map(text).collect();
         }
         Ok(self.text_at(row, name)?.map(|text| self.clean(&text)).into_iter().collect())
     }
@@ -337,60 +369,5 @@ impl Converter {
             }
             other => Err(format!("column {name:?} must be text, not {}", kind(other))),
         }
-    }
-}
-
-/// Messages of a list of `role`/`content` or ShareGPT's `from`/`value` objects.
-fn messages(value: &Value, name: &str) -> Converted<Vec<Message>> {
-    let Value::Array(list) = value else {
-        return Err(format!("column {name:?} must be a list of messages, not {}", kind(value)));
-    };
-    if list.is_empty() {
-        return Err(format!("column {name:?} is an empty list of messages"));
-    }
-    let bad = |i: usize, what: &str| format!("column {name:?}, message {i}: {what}");
-    let message = |(i, value): (usize, &Value)| {
-        let Value::Object(object) = value else { return Err(bad(i, "must be an object")) };
-        if let (Some(Value::String(from)), Some(Value::String(text))) =
-            (object.get("from"), object.get("value"))
-        {
-            let role = match from.as_str() {
-                "human" | "user" => "user",
-                "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" | "function_call" => "assistant",
-                "system" => "system",
-                "observation" | "tool" | "function_response" => "tool",
-                other => return Err(bad(i, &format!("unknown speaker {other:?}"))),
-            };
-            return Ok(Message::new(role, text));
-        }
-        match object.get("role") {
-            Some(Value::String(role)) if !role.is_empty() => Ok(Message(object.clone())),
-            _ => Err(bad(i, "needs a \"role\" and a \"content\" (or \"from\" and \"value\")")),
-        }
-    };
-    list.iter().enumerate().map(message).collect()
-}
-
-/// A completion of one or several messages; plain text if it is one assistant message with nothing but text.
-fn completion(turn: Vec<Message>) -> Completion {
-    let content =
-        turn.iter().rev().find(|m| m.role() == "assistant").and_then(Message::content).unwrap_or_default();
-    let content = content.to_string();
-    let plain = turn.len() == 1 && turn[0].0.len() == 2 && turn[0].content().is_some();
-    Completion { content, messages: if plain { Vec::new() } else { turn }, ..Completion::default() }
-}
-
-fn missing(name: &str) -> String {
-    format!("column {name:?} is missing")
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

@@ -105,11 +105,21 @@ impl LineStore {
             lines.clear();
             Ok(())
         };
+        // Blank lines at the end of a file are no rows; between rows they are for `judge`.
+        let mut blank: Vec<(Span, Vec<u8>)> = Vec::new();
         self.each(|span, bytes| {
+            if bytes.trim_ascii().is_empty() {
+                blank.push((span, bytes.to_vec()));
+                return Ok(true);
+            }
+            for (span, bytes) in blank.drain(..) {
+                lines.push((span.line, bytes));
+                spans.push(span);
+            }
             lines.push((span.line, bytes.to_vec()));
             spans.push(span);
             waiting += bytes.len();
-            if lines.len() == BATCH_LINES || waiting >= BATCH_BYTES {
+            if lines.len() >= BATCH_LINES || waiting >= BATCH_BYTES {
                 waiting = 0;
                 progress(span.offset as f64 / size.max(1) as f64);
                 flush(&mut spans, &mut lines)?;

@@ -14,6 +14,7 @@ use gft_model::{Batch, ModelError, Policy};
 
 use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
+use crate::output;
 use crate::terminal::Verbosity;
 use gft_step::{Sizes, gft_step};
 use measure::{Figure, median_seconds};
@@ -134,7 +135,8 @@ impl Work for Measuring<'_> {
                 }
             };
             for figure in figures {
-                if args.json { println!("{}", figure.json()) } else { println!("{figure}") }
+                let shown = if args.json { figure.json().to_string() } else { figure.to_string() };
+                output::write(&format!("{shown}\n"));
             }
         }
         Ok(device.status().map_err(ModelError::from)?)

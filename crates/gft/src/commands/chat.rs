@@ -9,6 +9,7 @@ use gft_model::device::Device;
 use gft_model::generate::{Completion, Finish, Generator, Observer, Request};
 use gft_model::random::Stream;
 use gft_model::{ModelFolder, Policy};
+use gft_train::continued_prompts;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -52,6 +53,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if encoder.template().is_plain() && encoder.template().origin().starts_with("built-in") {
         args.verbosity
             .note("no chat template in the model folder: turns are written plainly, one below the other");
+    }
+    if continued_prompts(&args.model) {
+        args.verbosity.note(
+            "this model learned from prompts that are continued as they stand; a chat puts a template around them, which it \
+             has not seen -> gft generate --presentation verbatim asks as was trained",
+        );
     }
     let (verbosity, folder, encoder, settings) = (args.verbosity, &folder, &encoder, &settings);
     args.device.run(verbosity, Talking { verbosity, folder, encoder, settings })

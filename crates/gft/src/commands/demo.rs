@@ -108,6 +108,7 @@ fn fine_tune(args: &Args, recipe: &str, wrong_experts: bool) -> Result<(PathBuf,
     let folder = args.dir.join("runs").join(&name);
     if folder.exists() {
         // A run of an earlier demo: its numbers would be those of other settings.
+        args.verbosity.note(&format!("{}: the run of an earlier demo is removed", folder.display()));
         std::fs::remove_dir_all(&folder)
             .map_err(|error| Failure::Run(format!("{}: cannot remove: {error}", folder.display())))?;
     }

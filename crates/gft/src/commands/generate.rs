@@ -169,7 +169,7 @@ fn read_inputs(args: &Args, folder: &ModelFolder) -> Result<Read, Failure> {
     }
     if let Some(encoder) = &read.encoder {
         args.verbosity.detail(&encoder.description());
-        if let Some(note) = args.prompts.note(encoder, &texts) {
+        for note in args.prompts.notes(encoder, &texts, &args.model) {
             args.verbosity.note(&note);
         }
     }

@@ -198,7 +198,7 @@ fn read_rows(args: &Args, folder: &ModelFolder) -> Result<Vec<Scored>, Failure> 
     }
     if let Some(encoder) = &encoder {
         args.verbosity.detail(&encoder.description());
-        if let Some(note) = args.prompts.note(encoder, &texts) {
+        for note in args.prompts.notes(encoder, &texts, &args.model) {
             args.verbosity.note(&note);
         }
     }

@@ -4,22 +4,69 @@
 //! step. It comes back with its loss and, for each response, advantage, coefficients and the gradient with respect to
 //! each log-probability.
 
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, stdin};
 
-use clap::Args as ClapArgs;
+use clap::{ArgMatches, Args as ClapArgs, Command, FromArgMatches};
 use gft_objective::{Completion, Evaluation, Source, Step, TokenInputs, evaluate};
-use gft_train::config::build_objective;
+use gft_train::config::{KEYS, Key, build_objective};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::train::SettingFlags;
 use crate::failure::Failure;
+use crate::output;
 
 /// Arguments of `gft objective`.
 #[derive(ClapArgs)]
+#[command(
+    after_help = "Standard input, a line for each optimizer step; null is the log-probability of the impossible:\n  \
+                  {\"groups\": [{\"responses\": [{\"source\": \"expert\", \"reward\": 1, \"logprobs\": [-0.1, -2.3]},\n    \
+                  {\"source\": \"policy\", \"reward\": 0, \"logprobs\": [-0.5], \"old_logprobs\": [-0.6]}]}]}\n\
+                  A source is expert, teacher or policy; a response may also have ref_logprobs, entropy and reference_kl \
+                  (a number a token), mask (true or false a token) and truncated. Each line comes back with its loss, and \
+                  each response with advantage, coefficients and the gradient by each log-probability.\n\
+                  Flags of gft train that do not change an objective are taken and have no effect here."
+)]
 pub struct Args {
     #[command(flatten)]
-    settings: SettingFlags,
+    settings: ObjectiveFlags,
+}
+
+/// The settings as flags; the help shows those that an objective reads.
+struct ObjectiveFlags(SettingFlags);
+
+impl ObjectiveFlags {
+    /// Settings of other headings that are read here.
+    const MORE: [&str; 4] =
+        ["method", "mask_truncated_completions", "max_completion_length", "dynamic_sampling"];
+
+    fn is_read(name: &str) -> bool {
+        let objective = |key: &&Key| key.group.starts_with("Objective");
+        Self::MORE.contains(&name) || KEYS.iter().filter(objective).any(|key| key.name == name)
+    }
+}
+
+impl ClapArgs for ObjectiveFlags {
+    fn augment_args(command: Command) -> Command {
+        SettingFlags::augment_args(command).mut_args(|arg| {
+            let hidden = !Self::is_read(arg.get_id().as_str());
+            arg.hide(hidden)
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ObjectiveFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        SettingFlags::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// What a response must and may have; other keys are handed back as they are.
@@ -44,10 +91,9 @@ struct Response {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let resolved = args.settings.resolve(None)?;
+    let resolved = args.settings.0.resolve(None)?;
     let settings = &resolved.stages[0].settings;
     let method = build_objective(settings)?;
-    let mut out = stdout().lock();
     for (index, line) in stdin().lock().lines().enumerate() {
         let line = line.map_err(|error| Failure::Data(format!("standard input: {error}")))?;
         if line.trim().is_empty() {
@@ -76,7 +122,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let step = Step { groups: &slices, max_length: settings.max_completion_length };
         let found = evaluate(&method, &step).map_err(|error| at(error.to_string()))?;
         let text = answer(value, &found).to_string();
-        writeln!(out, "{text}").map_err(|error| Failure::Run(format!("standard output: {error}")))?;
+        output::write(&format!("{text}\n"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use gft_train::plan;
 use super::train::{ConfigArg, SettingFlags, check_model};
 use crate::device::DeviceArgs;
 use crate::failure::Failure;
+use crate::output;
 
 /// Arguments of `gft plan`.
 #[derive(ClapArgs)]
@@ -31,9 +32,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     drop(reading);
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| Failure::Run(error.to_string()))?;
-        println!("{text}");
+        output::write(&format!("{text}\n"));
     } else {
-        print!("{plan}");
+        output::write(&plan.to_string());
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::device::{DeviceArgs, Work};
 use crate::failure::Failure;
 use crate::interrupt::stop_flag;
-use crate::model_path;
 use crate::terminal::Verbosity;
+use crate::{model_path, output, terminal};
 
 /// Arguments of `gft train`.
 #[derive(ClapArgs)]
@@ -210,12 +210,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match args.device.run(verbosity, training)? {
         Ok(finished) => {
             console.summary(&finished, config.map(PathBuf::as_path));
-            println!("{}", finished.model.display());
+            output::write(&format!("{}\n", finished.model.display()));
             Ok(())
         }
         Err(gft_train::Error::Interrupted) => {
             let command = without_resume(std::env::args());
-            eprintln!("interrupted; the state is saved. Continue with: {} --resume", command.join(" "));
+            let command = command.join(" ");
+            terminal::say(&format!("interrupted; the state is saved. Continue with: {command} --resume"));
             Err(Failure::Interrupted)
         }
         Err(error) => Err(error.into()),

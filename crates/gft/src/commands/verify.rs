@@ -27,7 +27,8 @@ const CHUNK: usize = 4096;
 #[command(
     after_help = "Rows come back with `verdict` (equal, not_equal, unparsed, budget), `reward` (1, 0, or null where \
                   there is no verdict) and `how`.\n\
-                  Two answers instead of rows are compared and explained: gft verify '1/2' '\\dfrac{1}{2}'"
+                  Two answers instead of rows are compared and explained: gft verify '1/2' '\\dfrac{1}{2}'\n\
+                  The exit code is 0 whatever the verdict is: `verdict` of --json tells a script."
 )]
 pub struct Args {
     /// A file of rows, one JSON object a line [default: standard input]; or a reference answer.

@@ -11,3 +11,4 @@ mod logprobs;
 mod mistakes;
 mod plan;
 mod process;
+mod streams;

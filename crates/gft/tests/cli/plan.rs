@@ -163,6 +163,7 @@ fn with_a_driver_the_cards_memory_stands_beside_the_prediction() {
         for device in ["cuda", "auto"] {
             let text = run(&["--device", device]);
             assert!(text.lines().any(|found| found == line), "`{line}` is not in: {text}");
+            assert_eq!(text.contains("gft train refuses such a run"), memory == 1 << 20, "{text}");
         }
     }
 }

@@ -95,6 +95,16 @@ fn two_teachers_are_asked_graded_and_trained_on() {
     assert_eq!((&kept["sources"][1]["truncated"], &kept["sources"][1]["not_right"]), (&json!(0), &json!(20)));
     assert_eq!(asked(&server), 40);
 
+    // What is kept is not right as often as what was answered, where right answers repeat each other.
+    let kept = [&flags[..], &["--cache", "groups.jsonl.cache"]].concat();
+    let words = said(&bench.build("words.jsonl", &kept));
+    assert!(words.contains("40 answers dropped whose text the group has already"), "{words}");
+    let kept = bench.summary("all.jsonl", &[&kept[..], &["--keep-repeats"]].concat());
+    let of = |key: &str| kept["sources"][1][key].as_u64().unwrap();
+    assert_eq!(["duplicate", "kept", "kept_right", "kept_wrong"].map(of), [0, 40, 40, 0]);
+    assert_eq!(kept["sources"][0]["kept_wrong"], 20);
+    assert_eq!(asked(&server), 40);
+
     let model = gsm8k_model(bench.root.path()).display().to_string();
     let (data, run) = (bench.path("groups.jsonl").display().to_string(), bench.path("run"));
     let out = run.display().to_string();

@@ -64,6 +64,9 @@ fn a_dead_server_a_wrong_key_and_a_server_of_nonsense_end_the_build() {
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
     let place = format!("3 prompts in a row brought nothing from {dead}/chat/completions");
     assert!(said(&output).contains(&place), "{}", said(&output));
+    // What is wrong stands there from the first try on.
+    let note = format!("note: m: {dead}/chat/completions: ");
+    assert!(said(&output).contains(&note) && said(&output).contains("refused"), "{}", said(&output));
     let closed = openai::server(|_, _| Reply::Say(401, "", "bad key".into()));
     let url = format!("{}/v1", closed.url);
     let output = bench.build("out.jsonl", &["--teacher", "m", "--url", &url]);

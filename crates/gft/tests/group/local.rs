@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{gsm8k_model, said};
+use crate::world::{gft_ok, gsm8k_model, said};
 use crate::{Bench, bytes};
 
 #[test]
@@ -68,4 +68,27 @@ fn a_prompt_that_is_too_long_for_a_folder_is_a_counted_drop() {
     assert!(failure["why"].as_str().unwrap().contains("the model takes 1023"), "{failure}");
     let output = bench.build("other.jsonl", &["--teacher", "./nowhere"]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+}
+
+/// What every command takes that takes a model: the run of `--use-peft`, by its name alone. Its base belongs to what
+/// identifies it.
+#[test]
+fn an_adapter_is_a_teacher() {
+    let bench = Bench::new();
+    let model = gsm8k_model(bench.root.path()).display().to_string();
+    let out = bench.path("adapter").display().to_string();
+    let train = ["train", "--method", "sft", "--model", &model, "--data", &bench.data, "--output-dir", &out];
+    gft_ok(&[&train[..], &["--use-peft", "--lora-r", "2", "--max-steps", "1", "--quiet"]].concat());
+    assert!(!bench.path("adapter/config.json").exists());
+    let flags = ["--limit", "3", "--teacher", "adapter", "--max-tokens", "4", "--keep-truncated"];
+    let flags = [&flags[..], &["--policy", "adapter", "--policy-n", "2"]].concat();
+    let summary = bench.summary("out.jsonl", &flags);
+    assert_eq!((&summary["groups"], &summary["sources"][0]["answered"]), (&json!(3), &json!(3)));
+    let cached = || {
+        let plan = bench.summary("out.jsonl", &[&flags[..], &["--dry-run"]].concat());
+        plan["sources"].as_array().unwrap().iter().map(|s| s["cached"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(cached(), 9);
+    std::fs::write(bench.path("model/generation_config.json"), "{\"top_k\": 5}").unwrap();
+    assert_eq!(cached(), 0);
 }

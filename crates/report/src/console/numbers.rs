@@ -74,6 +74,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number with its noun, as in `1 step` and `1,319 steps`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", grouped(number))
+}
+
 /// As in `1.2 GB`: decimal units, one decimal.
 pub fn bytes(count: u64) -> String {
     let (mut value, mut unit) = (count as f64 / 1e3, "kB");
@@ -120,6 +126,8 @@ mod tests {
     #[test]
     fn counts_and_sizes() {
         let grouped_numbers = [(0, "0"), (999, "999"), (1319, "1,319"), (1_234_567, "1,234,567")];
+        assert_eq!(["step", "group"].map(|noun| counted(1, noun)), ["1 step", "1 group"]);
+        assert_eq!((counted(0, "step"), counted(1319, "step")), ("0 steps".into(), "1,319 steps".into()));
         for (number, text) in grouped_numbers {
             assert_eq!(grouped(number), text);
         }

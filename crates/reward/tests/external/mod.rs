@@ -15,6 +15,7 @@ pub fn row(prompt: Prompt, gold: &str, columns: Value) -> Row {
         expert: Vec::new(),
         teachers: Vec::new(),
         columns,
+        named: Map::new(),
     }
 }
 

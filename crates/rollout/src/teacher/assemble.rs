@@ -14,6 +14,8 @@ pub struct Keep {
     pub truncated: bool,
     /// Right answers alone; what cannot be graded is then dropped too.
     pub only_right: bool,
+    /// Answers with the text of another demonstration of the group.
+    pub repeats: bool,
 }
 
 /// What became of a source's answers.
@@ -37,6 +39,10 @@ pub struct Counts {
     pub not_right: u64,
     /// In the group rows.
     pub kept: u64,
+    /// Of these, those that are the reference answer.
+    pub kept_right: u64,
+    /// Of these, those that are another, or none.
+    pub kept_wrong: u64,
 }
 
 impl Counts {
@@ -47,6 +53,12 @@ impl Counts {
             Some(false) => &mut self.wrong,
             None => &mut self.unscorable,
         } += 1;
+    }
+
+    fn keep(&mut self, verified: Option<bool>) {
+        self.kept += 1;
+        self.kept_right += u64::from(verified == Some(true));
+        self.kept_wrong += u64::from(verified == Some(false));
     }
 
     /// Adds another row's.
@@ -60,6 +72,8 @@ impl Counts {
         self.duplicate += other.duplicate;
         self.not_right += other.not_right;
         self.kept += other.kept;
+        self.kept_right += other.kept_right;
+        self.kept_wrong += other.kept_wrong;
     }
 }
 
@@ -129,8 +143,9 @@ impl Panel {
         };
         let mut experts = Counts::default();
         for expert in &row.expert {
-            experts.grade(grade(&expert.content));
-            experts.kept += 1;
+            let verified = grade(&expert.content);
+            experts.grade(verified);
+            experts.keep(verified);
         }
         let mut counts = vec![Counts::default(); answers.len()];
         for ((respondent, counts), answers) in self.all().zip(&mut counts).zip(answers) {
@@ -143,7 +158,7 @@ impl Panel {
                 match drop {
                     Some(reason) => *reason += 1,
                     None => {
-                        counts.kept += 1;
+                        counts.keep(verified);
                         let completion = respondent.completion(k, answer, verified);
                         if policy { samples.push(completion) } else { row.teachers.push(completion) }
                     }
@@ -173,7 +188,7 @@ fn dropped<'a>(
     if answer.truncated() && !keep.truncated {
         return Some(&mut counts.truncated);
     }
-    if row.expert.iter().chain(&row.teachers).any(|other| other.content.trim() == text) {
+    if !keep.repeats && row.expert.iter().chain(&row.teachers).any(|other| other.content.trim() == text) {
         return Some(&mut counts.duplicate);
     }
     (keep.only_right && verified != Some(true)).then_some(&mut counts.not_right)

@@ -1,5 +1,7 @@
 //! An OpenAI-compatible endpoint: how it is asked, and what it turns out not to understand.
 
+use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -43,7 +45,15 @@ pub struct Endpoint {
     one_by_one: AtomicBool,
     /// It wants `max_completion_tokens` for `max_tokens`.
     newer_limit: AtomicBool,
+    /// A connection was made.
+    reached: AtomicBool,
+    /// The first trouble that another try may overcome.
+    first_trouble: OnceLock<String>,
 }
+
+/// How often a request is tried where no connection was ever made: a server that has never been there is more likely an
+/// address with a mistake than a server that comes back.
+const TRIES_UNREACHED: usize = 2;
 
 /// What came of one request.
 pub(super) struct Asked {
@@ -80,7 +90,8 @@ impl Endpoint {
         }
         let pace = Pace::new(settings.requests_per_minute);
         let (one_by_one, newer_limit) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { settings, client, pace, one_by_one, newer_limit })
+        let (reached, first_trouble) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Self { settings, client, pace, one_by_one, newer_limit, reached, first_trouble })
     }
 
     /// Its settings.
@@ -91,6 +102,11 @@ impl Endpoint {
     /// The whole address that is asked.
     pub fn url(&self) -> &str {
         self.client.url()
+    }
+
+    /// What went wrong first, whether or not another try overcomes it.
+    pub fn first_trouble(&self) -> Option<&str> {
+        self.first_trouble.get().map(String::as_str)
     }
 
     /// Whether several answers take several requests.
@@ -115,7 +131,10 @@ impl Endpoint {
                 self.pace.hold(wait);
             }
         };
-        let tried = self.settings.retry.run(key, stop, &hold, || {
+        let unreached = Cell::new(0);
+        let enough =
+            || stop() || (unreached.get() >= TRIES_UNREACHED && !self.reached.load(Ordering::Relaxed));
+        let tried = self.settings.retry.run(key, &enough, &hold, || {
             let none = |why: &str| Trouble { why: why.into(), kind: Kind::Refused(0), retry_after: None };
             if !self.pace.turn(stop) {
                 return Err(none("interrupted"));
@@ -130,6 +149,10 @@ impl Endpoint {
                 let nonsense = |why| Trouble { why, kind: Kind::Broken, retry_after: None };
                 answer::read(&reply.body).map_err(nonsense)
             });
+            match &result {
+                Err(Trouble { kind: Kind::Unreachable, .. }) => unreached.set(unreached.get() + 1),
+                _ => self.reached.store(true, Ordering::Relaxed),
+            }
             match result {
                 Ok((answers, usage)) => {
                     budget.answered(reserved, usage);
@@ -139,6 +162,9 @@ impl Endpoint {
                     Ok(answers)
                 }
                 Err(trouble) => {
+                    if trouble.again() {
+                        let _ = self.first_trouble.set(trouble.why.clone());
+                    }
                     if trouble.may_be_charged() {
                         budget.perhaps(reserved)
                     } else {

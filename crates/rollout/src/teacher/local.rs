@@ -28,22 +28,37 @@ pub struct LocalTeacher<'a, D: Device> {
     pub max_batch: usize,
 }
 
-/// What identifies a folder as a teacher: its path, the name, size and time of change of its files, and the parts of the
-/// distribution that no [`Question`] says. Training into the same folder makes another teacher of it, and so does
-/// another template or another way to draw.
+/// What identifies a folder as a teacher: its path, the name, size and time of change of its files, of its base's where it
+/// is an adapter (else `base` is the folder itself), and the parts of the distribution that no [`Question`] says. Training
+/// into the same folder makes another teacher of it, and so does another template or another way to draw.
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn place(folder: &Path, distribution: &Distribution) -> Result<String, TeacherError> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| TeacherError::Io { path, action: "read", source }
-    };
-    let folder = folder.canonicalize().map_err(io(folder))?;
-    let entries = fs::read_dir(&folder).map_err(io(&folder))?;
+pub fn place(folder: &Path, base: &Path, distribution: &Distribution) -> Result<String, TeacherError> {
+    let absolute = |path: &Path| path.canonicalize().map_err(io(path));
+    let (folder, base) = (absolute(folder)?, absolute(base)?);
+    let mut hasher = Sha256::new();
+    identify(&folder, &mut hasher)?;
+    if base != folder {
+        hasher.update(format!("{}\n", base.display()));
+        identify(&base, &mut hasher)?;
+    }
+    hasher.update(format!("{distribution:?}"));
+    let hash: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}#{hash}", folder.display()))
+}
+
+/// What is made of a failure to read a path.
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TeacherError {
+    let path = path.to_path_buf();
+    move |source| TeacherError::Io { path, action: "read", source }
+}
+
+/// Adds the name, size and time of change of a folder's files that decide what a model says.
+fn identify(folder: &Path, hasher: &mut Sha256) -> Result<(), TeacherError> {
+    let entries = fs::read_dir(folder).map_err(io(folder))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    let mut hasher = Sha256::new();
     let counts = ["safetensors", "json", "jinja"];
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| counts.iter().any(|c| e == *c))) {
         let about = file.metadata().map_err(io(file))?;
@@ -52,9 +67,7 @@ pub fn place(folder: &Path, distribution: &Distribution) -> Result<String, Teach
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         hasher.update(format!("{name} {} {changed}\n", about.len()));
     }
-    hasher.update(format!("{distribution:?}"));
-    let hash: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{}#{hash}", folder.display()))
+    Ok(())
 }
 
 /// As [`super::ask`], from a model on this machine. Sample `k` of a prompt depends on the seed, the prompt's tokens and

@@ -181,7 +181,7 @@ settings! {
     reward_funcs: Vec<String> = vec!["verifier".into()];
     /// Their weights; absent: 1 each.
     reward_weights: Vec<f64> = Vec::new();
-    /// Seconds for one completion of a function or program (absent: 10) or one request to a server (absent: 180).
+    /// Seconds for one completion of a function or program (absent: 10; TRL's form has them for all of a prompt together) or one request to a server (absent: 180).
     reward_time_limit: Option<f64> = None;
     /// Times that a completion or request is tried when the program dies or the server fails; absent: 3, servers 5.
     reward_tries: Option<usize> = None;
@@ -229,7 +229,7 @@ settings! {
     delta: Option<f64> = None, "actor_rollout_ref.actor.clip_ratio_c";
     /// What is subtracted from a reward: mixed, on-policy, per-source, leave-one-out or none.
     baseline: Option<String> = None;
-    /// What the difference is divided by: group, batch or none.
+    /// What the difference is divided by: std of the group (TRL: group), batch-std (TRL: batch) or none.
     scale_rewards: Option<String> = None;
     /// Delta degrees of freedom of the standard deviation: 1 or 0.
     ddof: Option<u64> = None;

@@ -57,7 +57,8 @@ macro_rules! plain {
             }
 
             fn parse(text: &str) -> Option<Value> {
-                text.parse::<$type>().ok().map(Value::from)
+                // JSON has no NaN and no infinity: such a number becomes null, which is none.
+                text.parse::<$type>().ok().map(Value::from).filter(|value| !value.is_null())
             }
         })+
     };

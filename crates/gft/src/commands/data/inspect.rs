@@ -213,7 +213,8 @@ fn unusable(report: &DatasetReport, bad_rows: BadRows) -> Option<String> {
     if completions == 0 && report.without_gold == report.rows {
         return Some(
             "the rows have prompts alone: no completion to learn and no reference answer to verify samples against. \
-             Name the columns that hold them, as in --columns solution=NAME,answer=NAME"
+             Name the columns that hold them, as in --columns solution=NAME,answer=NAME (only a method whose reward_funcs \
+             are functions of your own, or of format and length, trains on prompts alone)"
                 .into(),
         );
     }

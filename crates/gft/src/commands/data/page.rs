@@ -16,6 +16,7 @@ pub fn report(report: &DatasetReport) -> String {
     page.push('\n');
     page.push_str(&rows(report));
     page.push_str(&tokens(report));
+    page.extend(report.notes.iter().map(|note| line("note", note)));
     page.push('\n');
     page.push_str(&lengths(report));
     page
@@ -52,7 +53,7 @@ fn of_file(file: &FileSummary) -> String {
     }
     let solutions = file.solutions;
     if solutions.references > 0 {
-        let said = match solutions.learned {
+        let mut said = match solutions.learned {
             0 => "references only, bare answers: they are not learned".to_owned(),
             learned => format!(
                 "{} learned as demonstrations; {} bare answers, references only",
@@ -60,6 +61,10 @@ fn of_file(file: &FileSummary) -> String {
                 grouped(solutions.references)
             ),
         };
+        if solutions.several > 0 {
+            let several = grouped(solutions.several);
+            said.push_str(&format!("; {several} rows have several, of which the first is the gold answer"));
+        }
         text.push_str(&line("  solutions", &said));
     }
     text
@@ -119,7 +124,12 @@ fn tokens(report: &DatasetReport) -> String {
     if report.unit != "tokens" {
         return line("tokens", "give --model DIR to see template, masks, and what the limits cut");
     }
-    let mut text = line("template", &report.encoding);
+    let mut text = match report.continued_prompts == report.sampled {
+        false => line("template", &report.encoding),
+        true => {
+            line("template", &format!("none, prompts stand as they are; of questions: {}", report.encoding))
+        }
+    };
     let limits = &report.limits;
     let limits: Vec<String> = [
         ("max_prompt_length", limits.max_prompt_length),

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use gft_data::{Encode, Encoder};
-use gft_eval::{Item, Problem, Record, Run, RunOptions, Store, Styled, Summary, Task};
+use gft_data::{Encode, EncodeOptions, Encoder, Presentation};
+use gft_eval::{Item, Problem, Record, Run, RunOptions, Store, Style, Styled, Summary, Task};
 use gft_model::device::Device;
 use gft_model::generate::Generator;
 use gft_model::{ModelFolder, Policy};
+use gft_train::continued_prompts;
 use serde_json::{Value, json};
 use twox_hash::XxHash3_128;
 
@@ -25,7 +26,8 @@ pub struct Model<D: Device> {
     encoder: Encoder,
     /// Of everything that decides what it says: weights, configuration, tokenizer.
     checksum: String,
-    template: String,
+    /// What decides how its prompts are written, beside its own files.
+    template: Value,
 }
 
 /// A task's problems as this model is given them.
@@ -60,7 +62,7 @@ impl<D: Device> Model<D> {
     pub fn open(device: D, path: &Path, template: &TemplateArgs, plan: &Plan) -> Result<Self, Failure> {
         let folder: ModelFolder = model_path::open(path)?;
         let options = plan.styled.encode_options(template.encode_options());
-        let said = format!("{options:?}");
+        let said = described(&options);
         let encoder = Encoder::new(prompts::tokenizer(folder.tokenizer_dir())?, options)?;
         plan.verbosity.detail(&format!("{}: {}", path.display(), encoder.description()));
         let policy = folder.load_frozen(device)?;
@@ -132,7 +134,7 @@ impl<D: Device> Model<D> {
             "task": task.name,
             "data": format!("{:016x}", task.fingerprint),
             "model": self.checksum,
-            "style": format!("{:?}", plan.styled),
+            "style": plan.styled,
             "template": self.template,
             "samples": samples,
             "temperature": sampling.temperature,
@@ -171,6 +173,15 @@ impl<D: Device> Model<D> {
                 self.policy.architecture().max_positions
             ));
         }
+        let asked = |item: &Item<'_>| self.encoder.continues(&plan.styled.row(&item.problem.row).prompt);
+        if plan.styled.style == Style::Auto && !found.iter().all(asked) && continued_prompts(&self.path) {
+            plan.verbosity.note(&format!(
+                "{}: the model of {} learned from prompts that are continued as they stand; here they are put as questions, \
+                 with a template, which it has not seen -> --prompt-style verbatim asks as was trained",
+                task.name,
+                self.path.display()
+            ));
+        }
         let total = found.len();
         let left: Vec<Item<'_>> = found.into_iter().filter(|item| !store.has(item.doc)).collect();
         if left.len() < total {
@@ -204,6 +215,23 @@ impl<D: Device> Model<D> {
         evaluated.write("summary.json", &kept)?;
         Ok(evaluated)
     }
+}
+
+/// The options of an encoder that evaluations set.
+fn described(options: &EncodeOptions) -> Value {
+    let date = options.render.date.map(|date| format!("{:04}-{:02}-{:02}", date.year, date.month, date.day));
+    json!({
+        "presentation": match options.presentation {
+            Presentation::Auto => "auto",
+            Presentation::Chat => "chat",
+            Presentation::Verbatim => "verbatim",
+        },
+        "system": options.system_prompt,
+        "instruction": options.instruction_suffix,
+        "chat_template": options.template_path,
+        "chat_template_kwargs": options.render.kwargs,
+        "template_date": date,
+    })
 }
 
 /// A checksum of all files of a model folder that decide what it says.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use gft_eval::stats::{Estimate, Paired};
 use gft_eval::{Drift, Summary};
+use gft_report::counted;
+use serde_json::Value;
 
 use super::model::Evaluated;
 
@@ -19,7 +21,8 @@ pub fn results(model: &str, found: &[Evaluated]) -> String {
 fn task(evaluated: &Evaluated) -> String {
     let Evaluated { task, folder, summary, too_long, .. } = evaluated;
     let Summary { problems, samples, .. } = summary;
-    let mut text = format!("\n  {task}: {problems} problems, {samples} samples each\n");
+    let (problems, each) = (counted(*problems as u64, "problem"), counted(*samples as u64, "sample"));
+    let mut text = format!("\n  {task}: {problems}, {each} each, {}\n", drawn(&evaluated.settings));
     let mut line = |name: String, estimate: &Estimate| {
         text.push_str(&format!(
             "    {name:<8} {:5.1} %  [{:.1}, {:.1}]\n",
@@ -66,6 +69,21 @@ fn task(evaluated: &Evaluated) -> String {
     }
     text.push_str(&format!("    records: {}\n", folder.display()));
     text
+}
+
+/// How completions were drawn, from the settings of their records: whoever compares numbers must know.
+fn drawn(settings: &Value) -> String {
+    // Written as f32, so that 0.7 is not 0.699999988.
+    let number = |name: &str| settings[name].as_f64().unwrap_or(0.0) as f32;
+    let how = match number("temperature") {
+        0.0 => "greedy".to_owned(),
+        temperature => {
+            let top_p = Some(number("top_p")).filter(|p| *p < 1.0).map(|p| format!(", top_p {p}"));
+            let top_k = Some(number("top_k")).filter(|k| *k > 0.0).map(|k| format!(", top_k {k}"));
+            format!("temperature {temperature}{}{}", top_p.unwrap_or_default(), top_k.unwrap_or_default())
+        }
+    };
+    format!("{how}, at most {}", counted(number("max_new_tokens") as u64, "token"))
 }
 
 /// Paired differences of two models.

@@ -23,7 +23,7 @@ use crate::columns::{BadRowsArg, ColumnArgs};
 use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::terminal::Verbosity;
-use crate::{interrupt, output};
+use crate::{interrupt, output, terminal};
 
 /// Arguments of `gft group build`.
 #[derive(ClapArgs)]
@@ -35,7 +35,7 @@ use crate::{interrupt, output};
                   Ctrl-C or a crash loses nothing, and the same command asks only for what is missing. Seeds, \
                   temperatures and texts belong to the question: another one is asked anew.\n\
                   Left out and counted: answers without text, answers cut at --max-tokens, and texts that the group \
-                  has already, from its expert or any teacher. A row without all its answers is left out.\n\
+                  has already, from its expert or any teacher (--keep-repeats keeps these). A row without all its answers is left out.\n\
                   Each completion says where it comes from and, as `verified`, what the verifier says of it (null \
                   where there is no reference answer). Training grades for itself, by its own reward_funcs. Samples \
                   of the policy become the column policy_completions, which training does not learn from."
@@ -75,6 +75,9 @@ pub struct Args {
     /// Keep right answers alone.
     #[arg(long)]
     only_right: bool,
+    /// Keep answers whose text the group has already: what is said often is then learned as often.
+    #[arg(long)]
+    keep_repeats: bool,
     /// Let the last number of a completion count as its answer where it marks none.
     #[arg(long)]
     last_number: bool,
@@ -228,7 +231,8 @@ impl Build<'_> {
     /// A failure, with word of what is kept.
     fn kept(&self, failure: Failure) -> Failure {
         if matches!(failure, Failure::Interrupted) {
-            eprintln!("interrupted; the same command goes on from {}", self.cache.folder().display());
+            let cache = self.cache.folder().display();
+            terminal::say(&format!("interrupted; the same command goes on from {cache}"));
         }
         failure
     }
@@ -259,7 +263,11 @@ impl Build<'_> {
         let panel = Panel { teachers, policy };
         let mut verifier = Verifier::default();
         verifier.extract.last_number = self.args.last_number;
-        let keep = Keep { truncated: self.args.keep_truncated, only_right: self.args.only_right };
+        let keep = Keep {
+            truncated: self.args.keep_truncated,
+            only_right: self.args.only_right,
+            repeats: self.args.keep_repeats,
+        };
         let out = &self.args.output;
         let failed =
             |error: std::io::Error| Failure::Run(format!("{}: cannot write: {error}", out.display()));

@@ -54,8 +54,15 @@ impl Filling<'_> {
             },
             self.verbosity.quiet,
         );
-        let mut told = false;
+        let (mut told, mut troubled) = (false, false);
         let mut tell = |tally: &Tally| {
+            if let (Means::Endpoint(endpoint), false) = (&voice.means, troubled)
+                && let Some(why) = endpoint.first_trouble()
+            {
+                troubled = true;
+                progress.clear();
+                self.verbosity.note(&format!("{}: {}: {why}; tried again", voice.who.name, endpoint.url()));
+            }
             progress.count(tally.prompts, total);
             if self.stop.load(Ordering::Relaxed) && !told {
                 told = true;

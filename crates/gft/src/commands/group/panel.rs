@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use gft_model::folder::ADAPTER_CONFIG;
 use gft_model::generate::Sampling as Distribution;
 use gft_remote::Retry;
 use gft_rollout::teacher::{Endpoint, EndpointSettings, Framing, Price, Respondent, Sampling, place};
@@ -53,7 +54,7 @@ pub struct Asking {
     /// Seconds for one request, from connecting to the end of the answer.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = spec::above_zero)]
     timeout: f64,
-    /// How often a request is tried.
+    /// How often a request is tried; twice where no connection to the server was ever made.
     #[arg(long, value_name = "N", default_value = "6", value_parser = spec::positive)]
     tries: u32,
     /// Seconds before the second try; the wait doubles up to a minute, and a server's Retry-After stands.
@@ -105,7 +106,8 @@ impl Voice {
 fn is_folder(spec: &Spec) -> bool {
     let path = Path::new(&spec.who);
     let written = path.is_absolute() || spec.who.starts_with("./") || spec.who.starts_with("../");
-    spec.url.is_none() && (written || path.join("config.json").is_file())
+    let model = ["config.json", ADAPTER_CONFIG].iter().any(|name| path.join(name).is_file());
+    spec.url.is_none() && (written || model)
 }
 
 impl Asking {
@@ -120,7 +122,11 @@ impl Asking {
         };
         let n = spec.n.unwrap_or(self.samples as usize);
         if is_folder(spec) {
-            let config = GenerationConfig::read(Path::new(&spec.who))?;
+            // Of an adapter it may be the base's; what is no model folder is said below, after wrong options.
+            let path = Path::new(&spec.who);
+            let model = model_path::open(path).ok();
+            let settings = model.as_ref().map_or(path, |model| model.dir_of("generation_config.json"));
+            let config = GenerationConfig::read(settings)?;
             let drawn = SamplingArgs::default().resolve(&config, Vec::new(), 1, 1)?;
             let own = drawn.options.sampling;
             let temperature = spec.temperature.or(self.temperature).unwrap_or(exact(own.temperature));
@@ -203,8 +209,8 @@ impl Asking {
             )));
         }
         let path = PathBuf::from(&spec.who);
-        model_path::open(&path)?;
-        let place = place(&path, &distribution)?;
+        let model = model_path::open(&path)?;
+        let place = place(&path, model.base_dir(), &distribution)?;
         let (folder, hash) = place.rsplit_once('#').unwrap_or((&place, ""));
         let name = Path::new(folder).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let who = Respondent {

@@ -197,7 +197,13 @@ impl Summary {
             text.push_str(&format!("  {}: troubles on the way: {}\n", source.name, troubles.join(", ")));
         }
         let dropped: u64 = self.sources.iter().map(|source| source.counts.not_right).sum();
+        let repeats: u64 = self.sources.iter().map(|source| source.counts.duplicate).sum();
         for (count, what) in [
+            (
+                repeats,
+                "answers dropped whose text the group has already; right ones repeat each other more often than wrong ones \
+                 (--keep-repeats keeps them)",
+            ),
             (dropped, "answers dropped that are not right (--only-right)"),
             (self.without_teacher, "groups without a teacher's answer"),
             (
@@ -234,8 +240,10 @@ impl Summary {
     }
 }
 
+/// The share of right answers, and that among the kept ones where others were left out.
 fn right(counts: &Counts) -> String {
     let graded = counts.right + counts.wrong;
+    let kept = counts.kept_right + counts.kept_wrong;
     let left = match counts.unscorable {
         0 => String::new(),
         n => format!(", {n} without a verdict"),
@@ -243,7 +251,13 @@ fn right(counts: &Counts) -> String {
     if graded == 0 {
         return format!("-{left}");
     }
-    format!("{:.1} % of {graded}{left}", 100.0 * counts.right as f64 / graded as f64)
+    let share = |right: u64, of: u64| format!("{:.1} % of {of}", 100.0 * right as f64 / of as f64);
+    let kept = match kept {
+        0 => String::new(),
+        kept if kept == graded => String::new(),
+        kept => format!("; of the kept {}", share(counts.kept_right, kept)),
+    };
+    format!("{}{left}{kept}", share(counts.right, graded))
 }
 
 /// What a build would ask.
