@@ -353,19 +353,6 @@ impl Device for Cuda {
         seeds: &ChunkSeeds,
         logits: Mut<'_>,
         reference: Option<Ref<'_>>,
-    ) {
-        let done = || vocabulary::backward(self, want, targets, stats, seeds, logits, reference, None);
-        run!(self, "chunk_backward", done());
-    }
-
-    fn chunk_backward_activation(
-        &self,
-        want: ChunkWant,
-        targets: ChunkTargets<'_>,
-        stats: &ChunkStats,
-        seeds: &ChunkSeeds,
-        logits: Mut<'_>,
-        reference: Option<Ref<'_>>,
     ) -> Option<CudaBuffer> {
         let mut kept = (self.activations() != Number::F32).then(|| self.alloc_activation(logits.range.len()));
         let apart = kept.as_mut().map(Buffer::all_mut);

@@ -138,6 +138,6 @@ impl<D: Device> Head<'_, D> {
         reference: Option<&D::Buf>,
     ) -> Option<D::Buf> {
         let reference = reference.map(Buffer::all);
-        self.device.chunk_backward_activation(want, targets, stats, seeds, logits.all_mut(), reference)
+        self.device.chunk_backward(want, targets, stats, seeds, logits.all_mut(), reference)
     }
 }

@@ -20,7 +20,7 @@ use gft_model::{Adapter, Architecture, Batch, Cpu, LoraConfig, Policy};
 use crate::golden::{CASES, Case, relative_l2};
 use crate::machine::Emulated;
 use crate::models::{full, furthest, plain, policy, worst_gradient};
-use crate::policies::{batch_of, completions, everything, forest, learn, losses, requests, twin};
+use crate::policies::{adamw_losses, batch_of, completions, everything, forest, learn, requests, twin};
 
 /// Bounds of the fixtures: log-probabilities in the root mean square and at most.
 pub const LOGPROB: (f32, f32) = (0.05, 0.15);
@@ -69,17 +69,7 @@ fn every_family_is_near_transformers() {
 fn ten_adamw_losses_are_near_those_of_pytorch() {
     for name in ["qwen3", "llama_bias"] {
         let case = Case::load(name);
-        let number = |key: &str| case.json["adamw"][key].as_f64().unwrap();
-        let config = AdamWConfig {
-            beta1: case.json["adamw"]["betas"][0].as_f64().unwrap(),
-            beta2: case.json["adamw"]["betas"][1].as_f64().unwrap(),
-            eps: number("eps"),
-            weight_decay: number("weight_decay"),
-            decay_all: true,
-        };
-        let policy = case.folder.load(bf16()).unwrap();
-        let expected = &case.adamw_losses;
-        let ours = losses(policy, &batch_of(&case.input_ids), config, number("lr"), expected.len());
+        let (ours, expected) = (adamw_losses(&case, bf16()), &case.adamw_losses);
         let (mean, most) = off(&ours, expected);
         let fall = expected[0] - expected[expected.len() - 1];
         show(&format!("{name}: losses {mean:e}, {most:e} at most of a fall of {fall}"));

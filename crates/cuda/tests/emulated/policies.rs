@@ -79,21 +79,25 @@ pub fn losses<D: Device>(
     losses
 }
 
+/// The losses of PyTorch's steps on a fixture, taken by a device.
+pub fn adamw_losses(case: &Case, device: Cuda) -> Vec<f32> {
+    let number = |key: &str| case.json["adamw"][key].as_f64().unwrap();
+    let config = AdamWConfig {
+        beta1: case.json["adamw"]["betas"][0].as_f64().unwrap(),
+        beta2: case.json["adamw"]["betas"][1].as_f64().unwrap(),
+        eps: number("eps"),
+        weight_decay: number("weight_decay"),
+        decay_all: true,
+    };
+    let policy = case.folder.load(device).unwrap();
+    losses(policy, &batch_of(&case.input_ids), config, number("lr"), case.adamw_losses.len())
+}
+
 #[test]
 fn ten_adamw_losses_are_those_of_pytorch() {
     for name in ["qwen3", "llama_bias"] {
         let case = Case::load(name);
-        let number = |key: &str| case.json["adamw"][key].as_f64().unwrap();
-        let config = AdamWConfig {
-            beta1: case.json["adamw"]["betas"][0].as_f64().unwrap(),
-            beta2: case.json["adamw"]["betas"][1].as_f64().unwrap(),
-            eps: number("eps"),
-            weight_decay: number("weight_decay"),
-            decay_all: true,
-        };
-        let policy = case.folder.load(cuda()).unwrap();
-        let batch = batch_of(&case.input_ids);
-        let ours = losses(policy, &batch, config, number("lr"), case.adamw_losses.len());
+        let ours = adamw_losses(&case, cuda());
         close(&ours, &case.adamw_losses, LOGPROB, name);
     }
 }

@@ -373,7 +373,8 @@ pub trait Device: Send + Sync {
         logits: View<'_, Self::Buf>,
         reference: Option<View<'_, Self::Buf>>,
     ) -> ChunkStats;
-    /// Replaces a chunk of logits by the gradient of the loss with respect to it.
+    /// The gradient of the loss with respect to a chunk of logits, as [`Device::alloc_activation`] keeps it for the products that
+    /// read it; `None` where it takes the logits' place, which are else unspecified.
     fn chunk_backward(
         &self,
         want: ChunkWant,
@@ -382,23 +383,7 @@ pub trait Device: Send + Sync {
         seeds: &ChunkSeeds,
         logits: ViewMut<'_, Self::Buf>,
         reference: Option<View<'_, Self::Buf>>,
-    );
-    /// The same as [`Device::alloc_activation`] keeps it, for the products that read it; `None` where it takes the logits' place,
-    /// which are else unspecified.
-    fn chunk_backward_activation(
-        &self,
-        want: ChunkWant,
-        targets: ChunkTargets<'_>,
-        stats: &ChunkStats,
-        seeds: &ChunkSeeds,
-        logits: ViewMut<'_, Self::Buf>,
-        reference: Option<View<'_, Self::Buf>>,
-    ) -> Option<Self::Buf> {
-        let ViewMut { buffer, range } = logits;
-        let in_place = ViewMut { buffer: &mut *buffer, range: range.clone() };
-        self.chunk_backward(want, targets, stats, seeds, in_place, reference);
-        self.activation_of(View { buffer, range })
-    }
+    ) -> Option<Self::Buf>;
 
     /// Draws a token from each row of `logits [rows, vocab]`, which are unspecified afterwards.
     ///

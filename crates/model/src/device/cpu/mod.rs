@@ -358,7 +358,7 @@ impl Device for Cpu {
         seeds: &ChunkSeeds,
         logits: Mut<'_>,
         reference: Option<Ref<'_>>,
-    ) {
+    ) -> Option<CpuBuffer> {
         vocabulary::backward(
             &self.team,
             want,
@@ -368,6 +368,7 @@ impl Device for Cpu {
             logits.slice(),
             reference.map(View::slice),
         );
+        None
     }
 
     fn draw(&self, sampling: &Sampling, rows: &[DrawRow<'_>], logits: Mut<'_>) -> Vec<Draw> {
