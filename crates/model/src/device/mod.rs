@@ -192,7 +192,7 @@ pub trait Device: Send + Sync {
         out: ViewMut<'_, Self::Buf>,
     );
     /// `out = onto + a op(weight)`, as [`Device::matmul_weight`], whatever `op` says of adding: what a layer adds to the residual
-    /// stream. A device that adds on the way needs no copy before.
+    /// stream, without a copy of the stream before where a device's products can add to another matrix.
     fn matmul_weight_onto(
         &self,
         op: MatMul,
@@ -200,11 +200,7 @@ pub trait Device: Send + Sync {
         weight: View<'_, Self::Buf>,
         onto: View<'_, Self::Buf>,
         out: ViewMut<'_, Self::Buf>,
-    ) {
-        let ViewMut { buffer, range } = out;
-        self.copy(onto, ViewMut { buffer, range: range.clone() });
-        self.matmul_weight(MatMul { accumulate: true, ..op }, a, weight, ViewMut { buffer, range });
-    }
+    );
     /// The same as [`Device::matmul_half`].
     fn matmul_half_onto(
         &self,
@@ -213,11 +209,7 @@ pub trait Device: Send + Sync {
         b: HalfView<'_, Self::Half>,
         onto: View<'_, Self::Buf>,
         out: ViewMut<'_, Self::Buf>,
-    ) {
-        let ViewMut { buffer, range } = out;
-        self.copy(onto, ViewMut { buffer, range: range.clone() });
-        self.matmul_half(MatMul { accumulate: true, ..op }, a, b, ViewMut { buffer, range });
-    }
+    );
     /// Arranges a weight `[n, k]` for [`Device::linear`].
     fn pack(&self, weight: View<'_, Self::Buf>, n: usize, k: usize) -> Self::Packed;
     /// The same of a weight of 16 bits, which it stays.

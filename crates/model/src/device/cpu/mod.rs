@@ -152,12 +152,23 @@ impl Device for Cpu {
     }
 
     fn matmul_within(&self, op: MatMul, strides: Strides, a: Ref<'_>, b: Ref<'_>, out: Mut<'_>) {
-        self.products.matmul(&self.team, &self.pool, op, strides, a.slice(), b.slice(), out.slice());
+        self.products.matmul(&self.team, &self.pool, op, strides, a.slice(), b.slice(), None, out.slice());
     }
 
     fn matmul_half(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, out: Mut<'_>) {
         let b = b.buffer.slice(b.range);
-        self.products.matmul_half(&self.team, &self.pool, op, a.slice(), b, out.slice());
+        self.products.matmul_half(&self.team, &self.pool, op, a.slice(), b, None, out.slice());
+    }
+
+    fn matmul_weight_onto(&self, op: MatMul, a: Ref<'_>, weight: Ref<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        let (op, weight, onto) = (MatMul { accumulate: false, ..op }, weight.slice(), Some(onto.slice()));
+        self.products.matmul(&self.team, &self.pool, op, op.dense(), a.slice(), weight, onto, out.slice());
+    }
+
+    fn matmul_half_onto(&self, op: MatMul, a: Ref<'_>, b: HalfRef<'_>, onto: Ref<'_>, out: Mut<'_>) {
+        let (op, onto) = (MatMul { accumulate: false, ..op }, Some(onto.slice()));
+        let b = b.buffer.slice(b.range);
+        self.products.matmul_half(&self.team, &self.pool, op, a.slice(), b, onto, out.slice());
     }
 
     fn dropout(&self, stream: Stream, drop: f64, x: Mut<'_>) {

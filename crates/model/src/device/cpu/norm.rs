@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::rows::{column_sums, for_row_blocks};
+use super::rows::{ROWS, column_sums, for_row_blocks};
 use super::team::Team;
 use crate::device::Heads;
 use crate::math;
@@ -34,14 +34,15 @@ pub fn rms_norm_backward(
     dweight: &mut [f32],
 ) {
     let width = weight.len();
-    column_sums(team, dweight, inv.len(), |rows, sums| {
-        let at = rows.start * width..rows.end * width;
-        weight_gradient(&x[at.clone()], &inv[rows], &dy[at], sums);
-    });
-    for_row_blocks(team, dx, &mut [], width, 0, |first, dx, _| {
+    let mut sums = vec![0.0f32; inv.len().div_ceil(ROWS) * width];
+    team.chunks2(dx, ROWS * width, &mut sums, width, |block, dx, sums| {
+        let first = block * ROWS;
         let at = first * width..first * width + dx.len();
-        input_gradient(&x[at.clone()], weight, &inv[first..], &dy[at], dx);
+        backward_rows(&x[at.clone()], weight, &inv[first..], &dy[at], dx, sums);
     });
+    for sums in sums.chunks_exact(width) {
+        dweight.iter_mut().zip(sums).for_each(|(x, y)| *x += y);
+    }
 }
 
 /// RMSNorm of each query and key head in place; see [`crate::Device::head_norm`].
@@ -121,19 +122,13 @@ vectorized! {
         }
     }
 
-    fn weight_gradient(x: &[f32], inv: &[f32], dy: &[f32], sums: &mut [f32]) {
-        let width = sums.len();
-        for ((x, dy), inv) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(inv) {
-            for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                *sum += dy * (x * inv);
-            }
-        }
-    }
-
-    fn input_gradient(x: &[f32], weight: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32]) {
+    fn backward_rows(x: &[f32], weight: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], sums: &mut [f32]) {
         let width = weight.len();
         let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inv);
         for (((x, dy), dx), inv) in rows {
+            for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                *sum += dy * (x * inv);
+            }
             add_row_gradient(x, weight, *inv, dy, dx);
         }
     }

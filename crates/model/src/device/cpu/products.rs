@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::team::Team;
 #[cfg(target_arch = "x86_64")]
 use super::{amx, bf16};
-use super::{half, matmul};
+use super::{half, matmul, rows};
 
 /// Products of fewer multiply-adds are left to vectors: a matrix unit computes blocks of 32 x 32 x 32.
 #[cfg(target_arch = "x86_64")]
@@ -65,7 +65,7 @@ impl Products {
         None
     }
 
-    /// `out (+)= op(a) op(b)`; see [`MatMul`].
+    /// `out (+)= op(a) op(b)`, or `out = onto + op(a) op(b)`, both dense then; see [`MatMul`].
     #[allow(clippy::too_many_arguments)]
     pub fn matmul(
         self,
@@ -75,17 +75,19 @@ impl Products {
         strides: Strides,
         a: &[f32],
         b: &[f32],
+        onto: Option<&[f32]>,
         out: &mut [f32],
     ) {
         #[cfg(target_arch = "x86_64")]
         if self.by_operands(op) {
             let b = Elements::Single(b);
-            return self.of_operands(team, pool, op, strides, Elements::Single(a), b, out);
+            return self.of_operands(team, pool, op, strides, Elements::Single(a), b, onto, out);
         }
-        matmul::matmul(team, op, strides, a, b, out);
+        matmul::matmul(team, begun(team, op, onto, out), strides, a, b, out);
     }
 
     /// The same with `b` of 16 bits, dense. `a` is not transposed: no weight stands on the left.
+    #[allow(clippy::too_many_arguments)]
     pub fn matmul_half(
         self,
         team: &Team,
@@ -93,6 +95,7 @@ impl Products {
         op: MatMul,
         a: &[f32],
         b: HalfSlice<'_>,
+        onto: Option<&[f32]>,
         out: &mut [f32],
     ) {
         #[cfg(target_arch = "x86_64")]
@@ -101,9 +104,9 @@ impl Products {
                 HalfFormat::Bf16 => Elements::Bf16(b.bits),
                 HalfFormat::F16 => Elements::F16(b.bits),
             };
-            return self.of_operands(team, pool, op, op.dense(), Elements::Single(a), b, out);
+            return self.of_operands(team, pool, op, op.dense(), Elements::Single(a), b, onto, out);
         }
-        half::matmul(team, pool, op, a, b, out);
+        half::matmul(team, pool, begun(team, op, onto, out), a, b, out);
     }
 
     /// Whether a product is computed from operands in whatever arrangement they have.
@@ -127,17 +130,28 @@ impl Products {
         strides: Strides,
         a: Elements<'_>,
         b: Elements<'_>,
+        onto: Option<&[f32]>,
         out: &mut [f32],
     ) {
         let a = Operand { elements: a, apart: strides.a, by_terms: op.transpose_a };
         let b = Operand { elements: b, apart: strides.b, by_terms: !op.transpose_b };
         match self {
-            Self::RoundedPairs => bf16::matmul(team, pool, op, a, b, out, strides.out),
+            Self::RoundedPairs => {
+                bf16::matmul(team, pool, begun(team, op, onto, out), a, b, out, strides.out);
+            }
             rounded => {
-                amx::matmul(team, pool, op, rounded == Self::RoundedTiles, a, b, out, strides.out);
+                amx::matmul(team, pool, op, rounded == Self::RoundedTiles, a, b, onto, out, strides.out);
             }
         }
     }
+}
+
+/// Puts what a product is added to at its place, for products that add to nothing else.
+fn begun(team: &Team, op: MatMul, onto: Option<&[f32]>, out: &mut [f32]) -> MatMul {
+    let Some(onto) = onto else { return op };
+    assert_eq!(onto.len(), out.len(), "{op:?} onto another shape");
+    rows::copy(team, onto, out);
+    MatMul { accumulate: true, ..op }
 }
 
 #[cfg(test)]
@@ -243,7 +257,7 @@ mod tests {
                         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                         let team = pool.install(Team::current);
                         let mut out = AlignedVec::from(&vec![0.5f32; m * strides.out][..]);
-                        products.matmul(&team, &Arc::default(), op, strides, &a, &b, &mut out);
+                        products.matmul(&team, &Arc::default(), op, strides, &a, &b, None, &mut out);
                         if first.is_none() {
                             exact.assert(products, op, &out, strides.out);
                         }
@@ -257,6 +271,29 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_product_onto_another_matrix_is_what_it_adds_to_a_copy_of_it() {
+        let (m, n, k) = (70, 45, 600);
+        let [a, b, onto] = [(m * k, 1), (n * k, 7), (m * n, 3)]
+            .map(|(len, seed)| (0..len).map(|i| value(i + seed)).collect::<Vec<f32>>());
+        let bits: Vec<u16> = b.iter().map(|x| ::half::bf16::from_f32(*x).to_bits()).collect();
+        let half = HalfSlice { format: HalfFormat::Bf16, bits: &bits };
+        let adding = MatMul { m, n, k, transpose_a: false, transpose_b: true, accumulate: true };
+        let op = MatMul { accumulate: false, ..adding };
+        let (team, pool) = (Team::current(), Arc::default());
+        for products in all() {
+            let (mut copied, mut by_half) = (AlignedVec::from(&onto[..]), AlignedVec::from(&onto[..]));
+            products.matmul(&team, &pool, adding, op.dense(), &a, &b, None, &mut copied);
+            products.matmul_half(&team, &pool, adding, &a, half, None, &mut by_half);
+            let [mut out, mut out_by_half] = [(); 2].map(|()| AlignedVec::from(&vec![f32::NAN; m * n][..]));
+            products.matmul(&team, &pool, op, op.dense(), &a, &b, Some(&onto), &mut out);
+            products.matmul_half(&team, &pool, op, &a, half, Some(&onto), &mut out_by_half);
+            assert_eq!(out[..], copied[..], "{products:?}");
+            assert_eq!(out_by_half[..], by_half[..], "{products:?}");
+            assert_ne!(out[..], onto[..], "{products:?}: nothing added");
         }
     }
 
@@ -277,7 +314,7 @@ mod tests {
                 for transpose_b in [true, false] {
                     let op = MatMul { m, n, k, transpose_a: false, transpose_b, accumulate: false };
                     let mut out = vec![f32::NAN; m * n];
-                    products.matmul_half(&Team::current(), &Arc::default(), op, &a, b, &mut out);
+                    products.matmul_half(&Team::current(), &Arc::default(), op, &a, b, None, &mut out);
                     let exact = Exact {
                         left: &|i, p| a[i * k + p],
                         right: &|p, j| if transpose_b { wide[j * k + p] } else { wide[p * n + j] },
@@ -302,7 +339,16 @@ mod tests {
         let mut a = vec![0.0; m * k];
         a.iter_mut().step_by(k).for_each(|first| *first = x);
         let mut out = vec![0.0; m * n];
-        products.matmul(&Team::current(), &Arc::default(), op, op.dense(), &a, &vec![1.0; n * k], &mut out);
+        products.matmul(
+            &Team::current(),
+            &Arc::default(),
+            op,
+            op.dense(),
+            &a,
+            &vec![1.0; n * k],
+            None,
+            &mut out,
+        );
         assert!(out.iter().all(|y| y.to_bits() == out[0].to_bits()), "{products:?} {x}: {out:?}");
         out[0]
     }
@@ -333,7 +379,7 @@ mod tests {
             x
         });
         let mut out = vec![0.0; m * n];
-        Products::single().matmul(&Team::current(), &Arc::default(), op, op.dense(), &a, &b, &mut out);
+        Products::single().matmul(&Team::current(), &Arc::default(), op, op.dense(), &a, &b, None, &mut out);
         for (i, row) in out.chunks_exact(n).enumerate() {
             for (j, found) in row.iter().enumerate() {
                 let exact = f64::from(a[i * k]) * f64::from(b[j * k]);

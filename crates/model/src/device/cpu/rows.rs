@@ -7,7 +7,7 @@ use super::team::Team;
 use crate::random::Stream;
 
 /// Rows that one task works on: a constant, so that sums over rows do not depend on the number of threads.
-const ROWS: usize = 64;
+pub const ROWS: usize = 64;
 /// Elements that are worth a task of their own.
 const SMALL: usize = 1 << 12;
 /// Elements that one task copies or adds.

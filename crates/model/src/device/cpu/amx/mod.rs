@@ -43,11 +43,11 @@ const ARRANGED_ONCE: usize = if cfg!(test) { 1 << 14 } else { 1 << 24 };
 /// smaller size.
 const ARRANGED_LEFT: usize = if cfg!(test) { 1 << 18 } else { 1 << 22 };
 
-/// Shares of the columns for each thread where the left operand is arranged before, and panels that are worth a share.
-const SHARES: usize = 4;
-const SHARE_COLUMNS: usize = 4;
+/// Rows that are worth a share: it reads all of the right operand.
+const SHARE_ROWS: usize = 128;
 
-/// `out (+)= op(a) op(b)`, rows of `out` so far `apart`; see [`MatMul`]. Operands are rounded to bf16, or else exact.
+/// `out (+)= op(a) op(b)`, rows of `out` so far `apart`, or `out = onto + op(a) op(b)`; see [`MatMul`]. Operands are rounded to
+/// bf16, or else exact.
 ///
 /// # Panics
 /// When there are no terms, the processor lacks the unit, or an operand is shorter than its shape: errors of the engine.
@@ -59,6 +59,7 @@ pub fn matmul(
     rounded: bool,
     a: Operand<'_>,
     b: Operand<'_>,
+    onto: Option<&[f32]>,
     out: &mut [f32],
     apart: usize,
 ) {
@@ -68,7 +69,8 @@ pub fn matmul(
     }
     assert!(k > 0, "{op:?}: sums without terms are not for this unit");
     assert!(available(), "products of tiles without a unit for them");
-    let room = apart >= n && out.len() >= (m - 1) * apart + n;
+    let held = |len: usize| apart >= n && len >= (m - 1) * apart + n;
+    let room = held(out.len()) && onto.is_none_or(|onto| held(onto.len()) && !accumulate);
     assert!(a.holds(m, k) && b.holds(n, k) && room, "{op:?}, rows {apart} apart: operand too short");
     let pieces = match (rounded, b.elements) {
         (true, _) => Pieces::Rounded,
@@ -92,20 +94,40 @@ pub fn matmul(
         b,
         arranged_left: None,
         arranged_right: None,
+        onto,
         out,
         apart,
         past_caches,
     };
     let (down, across) = product.share(team);
-    team.run(down * across, |share| {
-        let part = |len: usize, index: usize, parts: usize| {
-            let units = len.div_ceil(SIDE);
-            index * units / parts * SIDE..((index + 1) * units / parts * SIDE).min(len)
-        };
-        let (rows, columns) = (part(m, share / across, down), part(n, share % across, across));
+    team.run(down.len() * across.len(), |share| {
+        let (rows, columns) = (down[share / across.len()].clone(), across[share % across.len()].clone());
         // SAFETY: the processor has the unit, the operands hold their shapes, shares do not overlap.
         unsafe { product.compute(rows, columns) };
     });
+}
+
+/// As many equal parts of `len` lines, in whole blocks.
+fn even(len: usize, parts: usize) -> Vec<Range<usize>> {
+    let units = len.div_ceil(SIDE);
+    let at = |index: usize| (index * units / parts * SIDE).min(len);
+    (0..parts).map(|index| at(index)..at(index + 1)).collect()
+}
+
+/// Parts of `len` lines for threads that take one after another: each half of an even share of what is left, so that a thread
+/// that is disturbed takes fewer and all end together. Of `least` to `most` lines, in whole blocks.
+fn shrinking(len: usize, threads: usize, least: usize, most: usize) -> Vec<Range<usize>> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    while start < len {
+        let left = len - start;
+        let part = if threads > 1 { left / (2 * threads) } else { most };
+        let part = part.clamp(least, most).next_multiple_of(SIDE);
+        // What would be left after the last is not worth a part.
+        let part = if left < part + least { left } else { part };
+        parts.push(start..start + part);
+        start += part;
+    }
+    parts
 }
 
 /// Shares of the rows and of the columns, their product at most `threads`: as many as can be used, and among those the ones
@@ -131,27 +153,28 @@ struct Product<'a> {
     /// An operand in panels, block of terms by block, where more than one share needs the same part.
     arranged_left: Option<CpuBuffer>,
     arranged_right: Option<CpuBuffer>,
+    onto: Option<&'a [f32]>,
     out: SharedSlice<'a>,
     apart: usize,
     past_caches: bool,
 }
 
 impl Product<'_> {
-    /// Shares down and across. An operand of which more than one share needs the same part is arranged before; then there are
-    /// more shares than threads, so that a thread that is disturbed computes fewer.
-    fn share(&mut self, team: &Team) -> (usize, usize) {
+    /// Shares of the rows and of the columns. An operand of which more than one share needs the same part is arranged before;
+    /// then there are more shares than threads.
+    fn share(&mut self, team: &Team) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
         let (rows, columns) = (self.m.div_ceil(SIDE), self.n.div_ceil(SIDE));
         let (down, across) = grid(team.threads(), rows, columns);
         let blocks = self.m.div_ceil(self.block.0);
         if down * self.m.div_ceil(down).div_ceil(self.block.0) > 1 && self.n * self.k <= ARRANGED_ONCE {
             self.arranged_right = Some(self.arrange_whole(team, Side::Right));
-            return (down.max(blocks), across);
+            return (shrinking(self.m, down, SHARE_ROWS, self.block.0), even(self.n, across));
         }
         if across > 1 && blocks == 1 && self.m * self.k <= ARRANGED_LEFT {
             self.arranged_left = Some(self.arrange_whole(team, Side::Left));
-            return (1, (SHARES * team.threads()).min(columns.div_ceil(SHARE_COLUMNS)).max(across));
+            return (even(self.m, 1), shrinking(self.n, across, SIDE, usize::MAX / 2));
         }
-        (down, across)
+        (even(self.m, down), even(self.n, across))
     }
 
     /// A part of the result.
@@ -285,12 +308,19 @@ impl Product<'_> {
                     ahead.share(index, count),
                     sums,
                 );
+                let at = row * self.apart + columns.start;
+                let start = self.out.as_mut_ptr().add(at);
+                let begun = self.accumulate || terms.start > 0;
                 sums.store(&Place {
-                    start: self.out.as_mut_ptr().add(row * self.apart + columns.start),
+                    start,
                     apart: self.apart,
                     rows: SIDE.min(rows.end - row),
                     columns: columns.len(),
-                    accumulate: self.accumulate || terms.start > 0,
+                    onto: if begun {
+                        Some(start.cast_const())
+                    } else {
+                        self.onto.map(|onto| onto.as_ptr().add(at))
+                    },
                     past_caches: self.past_caches,
                 });
             }
@@ -321,5 +351,26 @@ impl Product<'_> {
                 _ => pack::arrange::<3>(operand, side, lines, terms, out),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_every_line_once_and_shrink_to_what_is_worth_one() {
+        for threads in [1, 2, 7] {
+            for len in [1, 31, 128, 500, 2048, 4097] {
+                let parts = shrinking(len, threads, 128, 256);
+                let lines: Vec<usize> = parts.iter().cloned().flatten().collect();
+                assert_eq!(lines, (0..len).collect::<Vec<_>>(), "{len} lines for {threads}: {parts:?}");
+                let lens: Vec<usize> = parts.iter().map(Range::len).collect();
+                assert!(lens.is_sorted_by(|a, b| a + 127 >= *b), "{lens:?}: a later one is longer");
+                assert!(parts.iter().all(|part| part.start.is_multiple_of(SIDE)), "{parts:?}");
+                assert!(lens.iter().all(|part| len < 128 || (128..256 + 128).contains(part)), "{lens:?}");
+            }
+        }
+        assert_eq!(even(100, 3), [0..32, 32..64, 64..100]);
     }
 }

@@ -23,7 +23,7 @@ static INTERLEAVED: [u16; 32] = [
 ];
 
 /// Blocks that are asked for before their turn.
-const AHEAD: usize = 2;
+const AHEAD: usize = 4;
 
 /// Length of the panels of so many lines and terms, in f32.
 pub fn len(lines: usize, terms: usize, pieces: usize) -> usize {
@@ -123,7 +123,7 @@ impl Block<'_, '_> {
             let first = base.wrapping_add((start + row * apart) * size);
             for byte in (0..width * size).step_by(64) {
                 // SAFETY: a prefetch may be given any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(byte)) };
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(byte)) };
             }
         }
     }
@@ -133,12 +133,17 @@ impl Block<'_, '_> {
     unsafe fn arrange<const PIECES: usize>(&self, out: *mut f32) {
         // Rows of the block are rows of the tile where the left operand has them by lines, and the right one by terms.
         let turned = self.operand.by_terms == (self.side == Side::Left);
+        let single = matches!(self.operand.elements, Elements::Single(_));
+        let whole = single && self.lines == LINES && self.terms == TERMS;
         // SAFETY: by the caller's promise.
         unsafe {
-            match (turned, PIECES) {
-                (false, _) => self.as_they_lie::<PIECES>(out),
-                (true, 1) => self.turned_rounded(out),
-                (true, _) => self.turned::<PIECES>(out),
+            match (turned, PIECES, whole) {
+                (false, _, true) => self.as_they_lie::<PIECES, true>(out),
+                (false, _, false) => self.as_they_lie::<PIECES, false>(out),
+                (true, 1, true) => self.turned_rounded::<true>(out),
+                (true, 1, false) => self.turned_rounded::<false>(out),
+                (true, _, true) => self.turned::<PIECES, true>(out),
+                (true, _, false) => self.turned::<PIECES, false>(out),
             }
         }
     }
@@ -146,11 +151,11 @@ impl Block<'_, '_> {
     /// Row by row.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn as_they_lie<const PIECES: usize>(&self, out: *mut f32) {
+    unsafe fn as_they_lie<const PIECES: usize, const WHOLE: bool>(&self, out: *mut f32) {
         for i in 0..LINES {
             // SAFETY: by the caller's promise; tiles of the pieces lie two tiles apart.
             unsafe {
-                let (low, high) = self.row(i);
+                let (low, high) = self.row::<WHOLE>(i);
                 let pieces = if PIECES == 1 { [rounded(low, high); PIECES] } else { split(low, high) };
                 for (piece, row) in pieces.into_iter().enumerate() {
                     _mm512_storeu_si512(out.add(piece * 2 * TILE + i * LINES).cast(), row);
@@ -162,11 +167,11 @@ impl Block<'_, '_> {
     /// Transposed before it is cut in pieces: two matrices of f32 rather than three of pairs.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn turned<const PIECES: usize>(&self, out: *mut f32) {
+    unsafe fn turned<const PIECES: usize, const WHOLE: bool>(&self, out: *mut f32) {
         let (mut low, mut high) = ([_mm512_setzero_ps(); LINES], [_mm512_setzero_ps(); LINES]);
         for (i, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
             // SAFETY: by the caller's promise.
-            (*low, *high) = unsafe { self.row(i) };
+            (*low, *high) = unsafe { self.row::<WHOLE>(i) };
         }
         transpose(&mut low);
         transpose(&mut high);
@@ -182,11 +187,11 @@ impl Block<'_, '_> {
     /// Transposed as pairs, after rounding: one matrix rather than two.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn turned_rounded(&self, out: *mut f32) {
+    unsafe fn turned_rounded<const WHOLE: bool>(&self, out: *mut f32) {
         let mut pairs = [_mm512_setzero_ps(); LINES];
         for (i, pairs) in pairs.iter_mut().enumerate() {
             // SAFETY: by the caller's promise.
-            let (low, high) = unsafe { self.row(i) };
+            let (low, high) = unsafe { self.row::<WHOLE>(i) };
             *pairs = _mm512_castsi512_ps(rounded(low, high));
         }
         transpose(&mut pairs);
@@ -196,18 +201,31 @@ impl Block<'_, '_> {
         }
     }
 
-    /// Terms 0 to 15 of line `i` and its terms 16 to 31; or, by terms, the lines of term `i` and those of term `16 + i`.
+    /// Terms 0 to 15 of line `i` and its terms 16 to 31; or, by terms, the lines of term `i` and those of term `16 + i`. Where
+    /// all are there, and f32, without masks: working these out takes as many instructions as cutting the elements.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn row(&self, i: usize) -> (__m512, __m512) {
+    unsafe fn row<const WHOLE: bool>(&self, i: usize) -> (__m512, __m512) {
         let Operand { elements, apart, by_terms } = *self.operand;
-        let (at, next, counts) = if by_terms {
+        let (first, next) = if by_terms {
+            (self.term * apart + self.line, LINES * apart)
+        } else {
+            (self.line * apart + self.term, LINES)
+        };
+        let at = first + i * apart;
+        if WHOLE && let Elements::Single(elements) = elements {
+            // SAFETY: the operand holds whole vectors from there on, by the caller's promise.
+            return unsafe {
+                let row = elements.as_ptr().add(at);
+                (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(next)))
+            };
+        }
+        let counts = if by_terms {
             let count = |term: usize| if term < self.terms { self.lines } else { 0 };
-            ((self.term + i) * apart + self.line, LINES * apart, (count(i), count(LINES + i)))
+            (count(i), count(LINES + i))
         } else {
             let count = |terms: usize| if i < self.lines { terms } else { 0 };
-            let counts = (count(self.terms.min(LINES)), count(self.terms.saturating_sub(LINES)));
-            ((self.line + i) * apart + self.term, LINES, counts)
+            (count(self.terms.min(LINES)), count(self.terms.saturating_sub(LINES)))
         };
         // SAFETY: the operand holds so many elements from there on, by the caller's promise.
         unsafe { (load(elements, at, counts.0), load(elements, at + next, counts.1)) }

@@ -41,8 +41,8 @@ pub struct Place {
     pub rows: usize,
     /// Columns, at most [`SIDE`].
     pub columns: usize,
-    /// What is there is added to; overwritten otherwise.
-    pub accumulate: bool,
+    /// The first element of what is added, its rows as far apart: the place itself, or another.
+    pub onto: Option<*const f32>,
     /// Whether what overwrites goes to memory past the caches; rows begin at multiples of 64 bytes then.
     pub past_caches: bool,
 }
@@ -207,27 +207,29 @@ pub unsafe fn multiply(
 }
 
 impl Sums {
-    /// Writes the sums to their place, or adds them to it.
+    /// Writes the sums to their place, with what is added.
     ///
     /// # Safety
-    /// The processor has AVX-512; the place's rows and columns may be written, and nobody else touches them.
+    /// The processor has AVX-512; the place's rows and columns may be written, and nobody else touches them; those of what is
+    /// added may be read.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn store(&self, place: &Place) {
         for (i, sums) in self.0.chunks_exact(SIDE).enumerate().take(place.rows) {
             for half in 0..2 {
                 let count = place.columns.saturating_sub(16 * half).min(16);
                 let lanes = ((1u32 << count) - 1) as __mmask16;
+                let at = i * place.apart + 16 * half;
                 // SAFETY: inside of the place by the caller's promise; masked elements are not touched, so that the
-                // pointer may lie behind its end there, hence `wrapping_add`.
+                // pointers may lie behind its end there, hence `wrapping_add`.
                 unsafe {
-                    let to = place.start.wrapping_add(i * place.apart + 16 * half);
+                    let to = place.start.wrapping_add(at);
                     let mut value = _mm512_load_ps(sums.as_ptr().add(16 * half));
-                    if place.accumulate {
-                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, to));
+                    if let Some(onto) = place.onto {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, onto.wrapping_add(at)));
                     }
                     if lanes != !0 {
                         _mm512_mask_storeu_ps(to, lanes, value);
-                    } else if place.past_caches && !place.accumulate {
+                    } else if place.past_caches && place.onto.is_none() {
                         _mm512_stream_ps(to, value);
                     } else {
                         _mm512_storeu_ps(to, value);

@@ -166,12 +166,13 @@ impl Part<'_> {
                             ahead.share(index, blocks),
                             &mut sums,
                         );
+                        let start = self.out.as_mut_ptr().add(row * self.apart + columns.start);
                         sums.store(&Place {
-                            start: self.out.as_mut_ptr().add(row * self.apart + columns.start),
+                            start,
                             apart: self.apart,
                             rows,
                             columns: columns.len(),
-                            accumulate: self.accumulate || terms.start > 0,
+                            onto: (self.accumulate || terms.start > 0).then_some(start.cast_const()),
                             past_caches: false,
                         });
                     }
