@@ -12,6 +12,9 @@ use super::tile::{Target, Tile, padded};
 use crate::device::{Chain, Heads, PAGE, Slot};
 use crate::vectorized::vectorized;
 
+/// Rows whose places are asked for before they are written.
+const AHEAD: usize = 2;
+
 /// Keys and values by pages.
 pub struct PagedCache {
     pages: Vec<AlignedVec>,
@@ -58,8 +61,13 @@ impl PagedCache {
             let (kv, values) = (task / 2, task % 2 == 1);
             let head = (layer * kv_heads + kv) * head_len;
             let column = if values { heads + kv_heads + kv } else { heads + kv } * dim;
-            for (row, slot) in qkv.chunks_exact(width).zip(slots) {
+            for (i, (row, slot)) in qkv.chunks_exact(width).zip(slots).enumerate() {
                 let (page, offset) = (&pages[slot.page as usize], slot.offset as usize);
+                // A key is written to as many cache lines as it has elements, all far away.
+                if let Some(later) = slots.get(i + AHEAD).filter(|_| !values) {
+                    let page = &pages[later.page as usize];
+                    (0..dim).for_each(|d| page.fetch(head + d * PAGE + later.offset as usize));
+                }
                 let row = &row[column..][..dim];
                 // SAFETY: the keys of a head, and its values, lie apart from all others; this task alone has them.
                 unsafe {

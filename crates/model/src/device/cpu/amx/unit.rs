@@ -10,12 +10,14 @@ pub const TERMS: usize = 32;
 /// A tile in memory: 1 KiB, as f32.
 pub const TILE: usize = 256;
 
-/// Whether there are products of tiles of bf16, and the system lets this process use them. Asked once.
+/// Whether there are products of tiles of bf16, the system lets this process use them, and its user does: `GFT_AMX=0` leaves
+/// the unit out, for numbers that a processor without one gives too, or where other guests of a machine keep it busy. Asked once.
 pub fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         use std::arch::is_x86_feature_detected as has;
-        has!("avx512f") && has!("avx512bw") && has!("avx512bf16") && tiles() && permitted()
+        let wanted = std::env::var_os("GFT_AMX").is_none_or(|value| value != "0");
+        wanted && has!("avx512f") && has!("avx512bw") && has!("avx512bf16") && tiles() && permitted()
     })
 }
 
