@@ -45,6 +45,17 @@ pub fn matmul(team: &Team, op: MatMul, strides: Strides, a: &[f32], b: &[f32], o
     });
 }
 
+/// Puts what a product is added to at its place, for products that add to nothing else, and says so in `op`.
+///
+/// # Panics
+/// When it has another shape: an error of the engine.
+pub fn begun(team: &Team, op: MatMul, onto: Option<&[f32]>, out: &mut [f32]) -> MatMul {
+    let Some(onto) = onto else { return op };
+    assert_eq!(onto.len(), out.len(), "{op:?} onto another shape");
+    super::rows::copy(team, onto, out);
+    MatMul { accumulate: true, ..op }
+}
+
 /// Asserts that the operands hold their shapes.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::team::Team;
 #[cfg(target_arch = "x86_64")]
 use super::{amx, bf16};
-use super::{half, matmul, rows};
+use super::{half, matmul};
 
 /// Products of fewer multiply-adds are left to vectors: a matrix unit computes blocks of 32 x 32 x 32.
 #[cfg(target_arch = "x86_64")]
@@ -83,7 +83,7 @@ impl Products {
             let b = Elements::Single(b);
             return self.of_operands(team, pool, op, strides, Elements::Single(a), b, onto, out);
         }
-        matmul::matmul(team, begun(team, op, onto, out), strides, a, b, out);
+        matmul::matmul(team, matmul::begun(team, op, onto, out), strides, a, b, out);
     }
 
     /// The same with `b` of 16 bits, dense. `a` is not transposed: no weight stands on the left.
@@ -106,7 +106,7 @@ impl Products {
             };
             return self.of_operands(team, pool, op, op.dense(), Elements::Single(a), b, onto, out);
         }
-        half::matmul(team, pool, begun(team, op, onto, out), a, b, out);
+        half::matmul(team, pool, matmul::begun(team, op, onto, out), a, b, out);
     }
 
     /// Whether a product is computed from operands in whatever arrangement they have.
@@ -137,21 +137,13 @@ impl Products {
         let b = Operand { elements: b, apart: strides.b, by_terms: !op.transpose_b };
         match self {
             Self::RoundedPairs => {
-                bf16::matmul(team, pool, begun(team, op, onto, out), a, b, out, strides.out);
+                bf16::matmul(team, pool, matmul::begun(team, op, onto, out), a, b, out, strides.out);
             }
             rounded => {
                 amx::matmul(team, pool, op, rounded == Self::RoundedTiles, a, b, onto, out, strides.out);
             }
         }
     }
-}
-
-/// Puts what a product is added to at its place, for products that add to nothing else.
-fn begun(team: &Team, op: MatMul, onto: Option<&[f32]>, out: &mut [f32]) -> MatMul {
-    let Some(onto) = onto else { return op };
-    assert_eq!(onto.len(), out.len(), "{op:?} onto another shape");
-    rows::copy(team, onto, out);
-    MatMul { accumulate: true, ..op }
 }
 
 #[cfg(test)]
@@ -285,15 +277,15 @@ mod tests {
         let op = MatMul { accumulate: false, ..adding };
         let (team, pool) = (Team::current(), Arc::default());
         for products in all() {
-            let (mut copied, mut by_half) = (AlignedVec::from(&onto[..]), AlignedVec::from(&onto[..]));
-            products.matmul(&team, &pool, adding, op.dense(), &a, &b, None, &mut copied);
-            products.matmul_half(&team, &pool, adding, &a, half, None, &mut by_half);
-            let [mut out, mut out_by_half] = [(); 2].map(|()| AlignedVec::from(&vec![f32::NAN; m * n][..]));
-            products.matmul(&team, &pool, op, op.dense(), &a, &b, Some(&onto), &mut out);
-            products.matmul_half(&team, &pool, op, &a, half, Some(&onto), &mut out_by_half);
-            assert_eq!(out[..], copied[..], "{products:?}");
-            assert_eq!(out_by_half[..], by_half[..], "{products:?}");
-            assert_ne!(out[..], onto[..], "{products:?}: nothing added");
+            let run = |op: MatMul, onto: Option<&[f32]>, start: &[f32]| {
+                let mut out = [AlignedVec::from(start), AlignedVec::from(start)];
+                products.matmul(&team, &pool, op, op.dense(), &a, &b, onto, &mut out[0]);
+                products.matmul_half(&team, &pool, op, &a, half, onto, &mut out[1]);
+                out.map(|out| out.to_vec())
+            };
+            let copied = run(adding, None, &onto);
+            assert_eq!(run(op, Some(&onto), &vec![f32::NAN; m * n]), copied, "{products:?}");
+            assert!(copied.iter().all(|out| *out != onto), "{products:?}: nothing added");
         }
     }
 
