@@ -1,6 +1,7 @@
 //! Matrix products of training: large, each operand used once, so packed by the `gemm` crate on every call.
 
 use super::super::{MatMul, Strides};
+use super::rows;
 use super::shared::SharedSlice;
 use super::team::Team;
 
@@ -52,7 +53,7 @@ pub fn matmul(team: &Team, op: MatMul, strides: Strides, a: &[f32], b: &[f32], o
 pub fn begun(team: &Team, op: MatMul, onto: Option<&[f32]>, out: &mut [f32]) -> MatMul {
     let Some(onto) = onto else { return op };
     assert_eq!(onto.len(), out.len(), "{op:?} onto another shape");
-    super::rows::copy(team, onto, out);
+    rows::copy(team, onto, out);
     MatMul { accumulate: true, ..op }
 }
 

@@ -48,6 +48,8 @@ impl Products {
             #[cfg(target_arch = "x86_64")]
             (Self::Tiles, _) => "products of f32 and of bf16 on its matrix unit (AMX)",
             (_, Some(_)) => "products of f32, and of bf16 with --precision bf16 (AVX512_BF16)",
+            #[cfg(target_arch = "x86_64")]
+            _ if amx::left_out() => "products of f32, none of bf16: GFT_AMX leaves its matrix unit out",
             _ => "products of f32, none of bf16",
         }
     }

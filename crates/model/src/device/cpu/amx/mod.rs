@@ -25,8 +25,8 @@ use ahead::Ahead;
 use pack::Side;
 use shares::{even, grid, shrinking};
 use tile::{Pieces, Place, SIDE, Sums};
-pub use unit::available;
 use unit::{TERMS, Tiles};
+pub use unit::{available, left_out};
 pub use weight::TiledWeight;
 
 /// Rows of a block of the left operand and terms of both, arranged: three quarters of a megabyte of the second-level cache with

@@ -12,14 +12,14 @@ pub fn even(len: usize, parts: usize) -> Vec<Range<usize>> {
 }
 
 /// Parts of `len` lines for threads that take one after another: each half of an even share of what is left, so that a thread
-/// that is disturbed takes fewer and all end together. Of `least` to `most` lines, in whole blocks.
+/// that is disturbed takes fewer and all end together. Of `least` to `most` lines in whole blocks, but that the last also takes
+/// what would not be worth a part.
 pub fn shrinking(len: usize, threads: usize, least: usize, most: usize) -> Vec<Range<usize>> {
     let (mut parts, mut start) = (Vec::new(), 0);
     while start < len {
         let left = len - start;
         let part = if threads > 1 { left / (2 * threads) } else { most };
         let part = part.clamp(least, most).next_multiple_of(SIDE);
-        // What would be left after the last is not worth a part.
         let part = if left < part + least { left } else { part };
         parts.push(start..start + part);
         start += part;

@@ -10,15 +10,23 @@ pub const TERMS: usize = 32;
 /// A tile in memory: 1 KiB, as f32.
 pub const TILE: usize = 256;
 
-/// Whether there are products of tiles of bf16, the system lets this process use them, and its user does: `GFT_AMX=0` leaves
-/// the unit out, for numbers that a processor without one gives too, or where other guests of a machine keep it busy. Asked once.
+/// Whether there are products of tiles of bf16, the system lets this process use them, and its user does. Asked once.
 pub fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         use std::arch::is_x86_feature_detected as has;
-        let wanted = std::env::var_os("GFT_AMX").is_none_or(|value| value != "0");
-        wanted && has!("avx512f") && has!("avx512bw") && has!("avx512bf16") && tiles() && permitted()
+        let vectors = has!("avx512f") && has!("avx512bw") && has!("avx512bf16");
+        vectors && tiles() && !left_out() && permitted()
     })
+}
+
+/// Whether the processor has a unit that the user leaves out with `GFT_AMX=0`: for the numbers of a processor with the same
+/// vectors and no unit, or where other guests of a machine keep it busy.
+pub fn left_out() -> bool {
+    let off = |value: std::ffi::OsString| {
+        ["0", "off", "false", "no"].iter().any(|word| value.eq_ignore_ascii_case(word))
+    };
+    tiles() && std::env::var_os("GFT_AMX").is_some_and(off)
 }
 
 /// Whether the processor has tiles and their products of bf16: CPUID leaf 7, EDX bits 24 and 22.
