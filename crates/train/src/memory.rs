@@ -115,7 +115,7 @@ fn rollout_bytes(planned: &StagePlan, arch: &Architecture, bytes: u64) -> u64 {
     if drawn == 0 {
         return 0;
     }
-    let matrix = |n: usize, k: usize| Cpu::arranged_bytes(n, k, bytes);
+    let matrix = |n: usize, k: usize| (n * k) as u64 * bytes;
     let of_layer = matrix(arch.qkv_width(), arch.hidden)
         + matrix(arch.hidden, arch.attention_width())
         + matrix(2 * arch.ffn, arch.hidden)

@@ -88,11 +88,6 @@ impl Cpu {
         Some(Self { products: Products::rounded()?, ..Self::new() })
     }
 
-    /// Bytes that a weight `[n, k]` with elements of `bytes` bytes takes when it is arranged for generation.
-    pub fn arranged_bytes(n: usize, k: usize, bytes: u64) -> u64 {
-        Arranged::bytes(n, k, bytes)
-    }
-
     /// What training's products are computed with on this processor, for people.
     pub fn products_in_words() -> &'static str {
         Products::in_words()

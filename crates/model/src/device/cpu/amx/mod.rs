@@ -10,6 +10,7 @@ mod ahead;
 mod pack;
 mod shares;
 mod tile;
+mod uncut;
 mod unit;
 mod weight;
 

@@ -22,6 +22,10 @@ static INTERLEAVED: [u16; 32] = [
     30, 15, 31,
 ];
 
+/// In place of a number of pieces: f32 as they are, in the order of tiles, to be cut when they are multiplied. A step is
+/// `[two tiles][row][two vectors of 16]`, as long as two pieces.
+pub const UNCUT: usize = 2;
+
 /// Blocks that are asked for before their turn.
 const AHEAD: usize = 4;
 
@@ -44,7 +48,7 @@ pub enum Side {
     Right,
 }
 
-/// Arranges some lines and terms in panels of `PIECES` (1 or 3) pieces.
+/// Arranges some lines and terms in panels of `PIECES` (1 or 3) pieces, or [`UNCUT`].
 ///
 /// # Safety
 /// The processor has AVX-512 with BF16; the operand holds the lines and terms (see [`Operand::holds`]).
@@ -89,7 +93,8 @@ pub unsafe fn arrange<const PIECES: usize>(
             block(place(index + AHEAD)).fetch();
         }
         let (panel, step, half) = place(index);
-        let at = (panel * steps + step) * PIECES * 2 * TILE + half * TILE;
+        let tile = if PIECES == UNCUT { 2 * TILE } else { TILE };
+        let at = (panel * steps + step) * PIECES * 2 * TILE + half * tile;
         // SAFETY: features and elements by the caller's promise; the tiles are inside of `out` as asserted.
         unsafe { block((panel, step, half)).arrange::<PIECES>(out.as_mut_ptr().add(at)) };
     }
@@ -153,20 +158,17 @@ impl Block<'_, '_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     unsafe fn as_they_lie<const PIECES: usize, const WHOLE: bool>(&self, out: *mut f32) {
         for i in 0..LINES {
-            // SAFETY: by the caller's promise; tiles of the pieces lie two tiles apart.
+            // SAFETY: by the caller's promise.
             unsafe {
                 let (low, high) = self.row::<WHOLE>(i);
-                let pieces = if PIECES == 1 { [rounded(low, high); PIECES] } else { split(low, high) };
-                for (piece, row) in pieces.into_iter().enumerate() {
-                    _mm512_storeu_si512(out.add(piece * 2 * TILE + i * LINES).cast(), row);
-                }
+                put::<PIECES>(low, high, i, out);
             }
         }
     }
 
     /// Transposed before it is cut in pieces: two matrices of f32 rather than three of pairs.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     unsafe fn turned<const PIECES: usize, const WHOLE: bool>(&self, out: *mut f32) {
         let (mut low, mut high) = ([_mm512_setzero_ps(); LINES], [_mm512_setzero_ps(); LINES]);
         for (i, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
@@ -176,11 +178,8 @@ impl Block<'_, '_> {
         transpose(&mut low);
         transpose(&mut high);
         for (i, (low, high)) in low.iter().zip(&high).enumerate() {
-            let pieces: [__m512i; PIECES] = split(*low, *high);
-            for (piece, row) in pieces.into_iter().enumerate() {
-                // SAFETY: tiles of the pieces lie two tiles apart.
-                unsafe { _mm512_storeu_si512(out.add(piece * 2 * TILE + i * LINES).cast(), row) };
-            }
+            // SAFETY: a row of the tile, by the caller's promise.
+            unsafe { put::<PIECES>(*low, *high, i, out) };
         }
     }
 
@@ -254,6 +253,62 @@ unsafe fn load(elements: Elements<'_>, at: usize, count: usize) -> __m512 {
                 _mm512_cvtph_ps(_mm512_castsi512_si256(words))
             }
         }
+    }
+}
+
+/// Writes a row of a tile of each piece, or of the numbers as they are.
+///
+/// # Safety
+/// `out` is the first tile's start; those of the pieces lie two tiles apart.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn put<const PIECES: usize>(low: __m512, high: __m512, row: usize, out: *mut f32) {
+    // SAFETY: inside of the tiles by the caller's promise.
+    unsafe {
+        if PIECES == UNCUT {
+            let out = out.add(row * 2 * LINES);
+            _mm512_storeu_ps(out, low);
+            _mm512_storeu_ps(out.add(LINES), high);
+            return;
+        }
+        let pieces = if PIECES == 1 { [rounded(low, high); PIECES] } else { split(low, high) };
+        for (piece, words) in pieces.into_iter().enumerate() {
+            _mm512_storeu_si512(out.add(piece * 2 * TILE + row * LINES).cast(), words);
+        }
+    }
+}
+
+/// Cuts rows of a step that was arranged [`UNCUT`] in three pieces.
+///
+/// # Safety
+/// The processor has AVX-512 with BF16; `uncut` and `out` have a step's length.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn cut(uncut: *const f32, rows: Range<usize>, out: *mut f32) {
+    for row in rows {
+        let (half, row) = (row / LINES, row % LINES);
+        // SAFETY: inside of the step by the caller's promise.
+        unsafe {
+            let at = uncut.add(half * 2 * TILE + row * 2 * LINES);
+            put::<3>(_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(LINES)), row, out.add(half * TILE));
+        }
+    }
+}
+
+/// Cuts so many steps that were arranged [`UNCUT`].
+///
+/// # Safety
+/// The processor has AVX-512 with BF16.
+///
+/// # Panics
+/// When an argument is shorter than so many steps.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn cut_steps(uncut: &[f32], steps: usize, out: &mut [f32]) {
+    let (uncut_len, len) = (UNCUT * 2 * TILE, 3 * 2 * TILE);
+    let (uncut, out) = (&uncut[..steps * uncut_len], &mut out[..steps * len]);
+    for (uncut, out) in uncut.chunks_exact(uncut_len).zip(out.chunks_exact_mut(len)) {
+        // SAFETY: whole steps.
+        unsafe { cut(uncut.as_ptr(), 0..2 * LINES, out.as_mut_ptr()) };
     }
 }
 

@@ -91,6 +91,8 @@ macro_rules! right {
         concat!(upper_right!($at), "tdpbf16ps tmm2, tmm5, tmm6\n", "tdpbf16ps tmm3, tmm5, tmm7\n")
     };
 }
+pub(super) use {left, right, upper_left, upper_right};
+
 /// The steps of a block; after each product of pieces a part of what is asked for ahead.
 macro_rules! steps {
     ($a:ident, $b:ident, $steps:ident, $ahead:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
@@ -169,7 +171,7 @@ macro_rules! products {
 /// The panels hold `steps` steps of the pieces, at least one.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn multiply(
-    _: &Tiles,
+    tiles: &Tiles,
     pieces: Pieces,
     steps: usize,
     rows: usize,
@@ -180,29 +182,50 @@ pub unsafe fn multiply(
 ) {
     debug_assert!(steps > 0 && ahead.pairs > 0);
     // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
-    // loaded by the caller's promise, a prefetch may be given any address, and `sums` is as large as four tiles.
+    // loaded by the caller's promise, and a prefetch may be given any address.
     unsafe {
-        asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem));
+        zero(tiles, rows);
         if rows <= LINES {
             products!(pieces, a, b, steps, ahead, upper_left, upper_right);
         } else {
-            asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
             products!(pieces, a, b, steps, ahead, left, right);
-            asm!(
-                "tilestored [{lower} + {row}], tmm2",
-                "tilestored [{lower} + {row} + 64], tmm3",
-                lower = in(reg) sums.0.as_mut_ptr().add(2 * TILE),
-                row = in(reg) 4 * SIDE,
-                options(nostack),
-            );
         }
+        store(tiles, rows, sums);
+    }
+}
+
+/// Begins the sums of so many rows in the tiles.
+pub fn zero(_: &Tiles, rows: usize) {
+    // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them.
+    unsafe {
+        asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem));
+        if rows > LINES {
+            asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
+        }
+    }
+}
+
+macro_rules! stored {
+    ($half:expr, $left:literal, $right:literal) => {
         asm!(
-            "tilestored [{upper} + {row}], tmm0",
-            "tilestored [{upper} + {row} + 64], tmm1",
-            upper = in(reg) sums.0.as_mut_ptr(),
+            concat!("tilestored [{half} + {row}], ", $left),
+            concat!("tilestored [{half} + {row} + 64], ", $right),
+            half = in(reg) $half.as_mut_ptr(),
             row = in(reg) 4 * SIDE,
             options(nostack),
-        );
+        )
+    };
+}
+
+/// Takes the sums of so many rows out of the tiles.
+pub fn store(_: &Tiles, rows: usize, sums: &mut Sums) {
+    let (upper, lower) = sums.0.split_at_mut(2 * TILE);
+    // SAFETY: as for [`zero`]; each half of the sums is as large as two tiles.
+    unsafe {
+        stored!(upper, "tmm0", "tmm1");
+        if rows > LINES {
+            stored!(lower, "tmm2", "tmm3");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::team::Team;
 use super::ahead::Ahead;
 use super::pack::{self, Side};
 use super::tile::{self, Pieces, Place, SIDE, Sums};
+use super::uncut::{self, Room, Uncut};
 use super::unit::{TERMS, Tiles};
 
 /// Rows that are multiplied before moving on: their panels of a block of terms stay in the second-level cache.
@@ -20,7 +21,8 @@ const BLOCK_TERMS: usize = 512;
 /// Elements of rows that one thread arranges: more are shared.
 const ARRANGED_ALONE: usize = 1 << 15;
 
-/// A weight `[n, k]` in panels of 32 of its rows.
+/// A weight `[n, k]` in panels of 32 of its rows: of bf16 in tiles, of f32 as they are in the order of tiles, to be cut in pieces
+/// at each use, since what is read of memory costs more than cutting it.
 ///
 /// Each output is summed in the same order whatever other rows are computed beside it and on whatever number of threads, so
 /// that a row's result is bit-equal.
@@ -32,9 +34,7 @@ pub struct TiledWeight {
 }
 
 impl TiledWeight {
-    /// Arranges a weight: three numbers of bf16 for each f32, the number itself for each bf16.
-    ///
-    /// To keep f32 as it is and cut it at each use reads less, but was slower than vectors at 32 rows.
+    /// Arranges a weight, in as many bytes, but for what fills panels up.
     ///
     /// # Panics
     /// When the processor lacks the unit, or there are fewer elements than `n * k`: errors of the engine.
@@ -46,14 +46,14 @@ impl TiledWeight {
             Elements::Bf16(_) => Pieces::LeftExact,
             _ => Pieces::Exact,
         };
-        let panel_len = pack::panel_len(k, count(pieces));
+        let panel_len = pack::panel_len(k, stored(pieces));
         let mut panels = AlignedVec::zeros(n.div_ceil(SIDE) * panel_len);
         team.chunks(&mut panels, panel_len.max(1), |panel, out| {
             let lines = panel * SIDE..((panel + 1) * SIDE).min(n);
             // SAFETY: a processor with the unit has the vectors; the operand holds its shape.
             unsafe {
                 match pieces {
-                    Pieces::Exact => pack::arrange::<3>(&weight, Side::Right, lines, 0..k, out),
+                    Pieces::Exact => pack::arrange::<{ pack::UNCUT }>(&weight, Side::Right, lines, 0..k, out),
                     _ => pack::arrange::<1>(&weight, Side::Right, lines, 0..k, out),
                 }
             }
@@ -90,6 +90,7 @@ impl TiledWeight {
                 let columns = task * share * SIDE..((task + 1) * share * SIDE).min(self.n);
                 let part = Part {
                     weight: self,
+                    pool,
                     left: &left,
                     rows: rows.clone(),
                     accumulate,
@@ -124,6 +125,7 @@ impl TiledWeight {
 /// Some rows of a product.
 struct Part<'a> {
     weight: &'a TiledWeight,
+    pool: &'a Arc<Pool>,
     left: &'a [f32],
     rows: Range<usize>,
     accumulate: bool,
@@ -137,52 +139,104 @@ impl Part<'_> {
     /// # Safety
     /// The columns of the rows are inside of `out`, and nobody else touches them.
     unsafe fn compute(&self, columns: Range<usize>) {
-        let TiledWeight { k, pieces, .. } = *self.weight;
-        let count = count(pieces);
-        let (left_panel, stored_panel) = (pack::panel_len(k, 3), pack::panel_len(k, count));
         let tiles = Tiles::take();
-        let mut sums = Sums::zeros();
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if self.weight.pieces == Pieces::Exact && self.rows.len() <= SIDE {
+                self.compute_uncut(&tiles, columns);
+            } else {
+                self.compute_cut(&tiles, columns);
+            }
+        }
+    }
+
+    /// A single block of rows: pieces of the weight are used once, and so cut while others are multiplied.
+    ///
+    /// # Safety
+    /// As for [`Part::compute`]; the weight is of f32.
+    unsafe fn compute_uncut(&self, tiles: &Tiles, columns: Range<usize>) {
+        let k = self.weight.k;
+        let (mut sums, mut room) = (Sums::zeros(), Room::zeros());
+        let stored = &self.weight.panels[columns.start / SIDE * pack::panel_len(k, pack::UNCUT)..];
+        let steps = columns.len().div_ceil(SIDE) * k.div_ceil(TERMS);
+        // SAFETY: the panels of the columns lie behind each other, with so many steps; the left panel holds those of the terms.
+        let mut right = unsafe { Uncut::new(stored.as_ptr(), steps, &mut room) };
         for columns in blocks(columns, SIDE) {
-            let stored = &self.weight.panels[columns.start / SIDE * stored_panel..][..stored_panel];
             for terms in blocks(0..k, BLOCK_TERMS) {
-                let right = stored[pack::panel_len(terms.start, count)..].as_ptr();
-                // What is read after it lies behind it.
-                let next = right.wrapping_add(pack::panel_len(terms.len(), count));
-                let ahead = Ahead::panel(next, pack::panel_len(TERMS, count));
-                let blocks = self.rows.len().div_ceil(SIDE);
-                for (index, left) in self.left.chunks_exact(left_panel).take(blocks).enumerate() {
+                let left = self.left[pack::panel_len(terms.start, 3)..].as_ptr();
+                let steps = terms.len().div_ceil(TERMS);
+                // SAFETY: as above; the place is inside of `out` by the caller's promise.
+                unsafe {
+                    uncut::multiply(tiles, steps, self.rows.len(), left, &mut right, &mut sums);
+                    self.store(&sums, self.rows.clone(), &columns, &terms);
+                }
+            }
+        }
+    }
+
+    /// Blocks of rows: each block of the weight is cut before it is multiplied by all of them.
+    ///
+    /// # Safety
+    /// As for [`Part::compute`].
+    unsafe fn compute_cut(&self, tiles: &Tiles, columns: Range<usize>) {
+        let TiledWeight { k, pieces, .. } = *self.weight;
+        let (of_left, of_stored) = (pack::panel_len(k, 3), pack::panel_len(k, stored(pieces)));
+        let mut sums = Sums::zeros();
+        let mut cut =
+            (pieces == Pieces::Exact).then(|| self.pool.take(pack::panel_len(BLOCK_TERMS.min(k), 3)));
+        for columns in blocks(columns, SIDE) {
+            let panel = &self.weight.panels[columns.start / SIDE * of_stored..][..of_stored];
+            for terms in blocks(0..k, BLOCK_TERMS) {
+                let steps = terms.len().div_ceil(TERMS);
+                let block = &panel[pack::panel_len(terms.start, stored(pieces))..];
+                // What is read after the block lies behind it.
+                let next = block.as_ptr().wrapping_add(pack::panel_len(terms.len(), stored(pieces)));
+                let ahead = Ahead::panel(next, pack::panel_len(TERMS, stored(pieces)));
+                let right = match &mut cut {
+                    Some(cut) => {
+                        // SAFETY: a processor with the unit has the vectors.
+                        unsafe { pack::cut_steps(block, steps, cut) };
+                        cut.as_ptr()
+                    }
+                    None => block.as_ptr(),
+                };
+                let count = self.rows.len().div_ceil(SIDE);
+                for (index, left) in self.left.chunks_exact(of_left).take(count).enumerate() {
                     let row = self.rows.start + index * SIDE;
+                    let rows = row..(row + SIDE).min(self.rows.end);
                     let left = left[pack::panel_len(terms.start, 3)..].as_ptr();
-                    let (steps, rows) = (terms.len().div_ceil(TERMS), SIDE.min(self.rows.end - row));
+                    let ahead = ahead.share(index, count);
                     // SAFETY: both panels hold the steps; the place is inside of `out` by the caller's promise.
                     unsafe {
-                        tile::multiply(
-                            &tiles,
-                            pieces,
-                            steps,
-                            rows,
-                            left,
-                            right,
-                            ahead.share(index, blocks),
-                            &mut sums,
-                        );
-                        let start = self.out.as_mut_ptr().add(row * self.apart + columns.start);
-                        sums.store(&Place {
-                            start,
-                            apart: self.apart,
-                            rows,
-                            columns: columns.len(),
-                            onto: (self.accumulate || terms.start > 0).then_some(start.cast_const()),
-                            past_caches: false,
-                        });
+                        tile::multiply(tiles, pieces, steps, rows.len(), left, right, ahead, &mut sums);
+                        self.store(&sums, rows, &columns, &terms);
                     }
                 }
             }
         }
     }
+
+    /// Puts the sums of a block of terms to their place.
+    ///
+    /// # Safety
+    /// As for [`Part::compute`].
+    unsafe fn store(&self, sums: &Sums, rows: Range<usize>, columns: &Range<usize>, terms: &Range<usize>) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let start = self.out.as_mut_ptr().add(rows.start * self.apart + columns.start);
+            sums.store(&Place {
+                start,
+                apart: self.apart,
+                rows: rows.len(),
+                columns: columns.len(),
+                onto: (self.accumulate || terms.start > 0).then_some(start.cast_const()),
+                past_caches: false,
+            });
+        }
+    }
 }
 
-/// Pieces of an element of the weight.
-fn count(pieces: Pieces) -> usize {
-    if pieces == Pieces::Exact { 3 } else { 1 }
+/// What an element of a weight is stored as, in pieces.
+fn stored(pieces: Pieces) -> usize {
+    if pieces == Pieces::Exact { pack::UNCUT } else { 1 }
 }
