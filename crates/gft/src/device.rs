@@ -146,10 +146,11 @@ impl DeviceArgs {
             return Ok(Cpu::new());
         }
         Cpu::with_bf16_products().ok_or_else(|| {
-            Failure::usage(
-                "--precision bf16: this processor has no products of bf16 (AVX512_BF16 or AMX), so that it would be less exact and \
-                 no faster; leave it out to compute in f32",
-            )
+            Failure::usage(format!(
+                "--precision bf16: this processor computes {}; those take AVX512_BF16 or AMX, and would be less exact and no faster here; \
+                 leave it out to compute in f32",
+                Cpu::products_in_words()
+            ))
         })
     }
 }

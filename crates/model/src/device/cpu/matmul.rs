@@ -1,4 +1,7 @@
-//! Matrix products of training: large, each operand used once, so packed by the `gemm` crate on every call.
+//! Matrix products of training: large, each operand used once, so packed by the `gemm` crate on every call. Of that crate the part
+//! for f32, since all of it takes five times as long to compile.
+
+use gemm_common::Parallelism;
 
 use super::super::{MatMul, Strides};
 use super::rows;
@@ -101,26 +104,27 @@ impl Share {
         // SAFETY: strides and shapes describe row-major matrices inside of the slices by the caller's promise; this
         // part of `out` is exclusive and does not overlap `a` or `b`. With `accumulate` false it is not read.
         unsafe {
-            gemm::gemm(
-                self.rows,
+            // The kernels write columns: the transposed product.
+            gemm_f32::gemm::f32::get_gemm_fn()(
                 self.columns,
+                self.rows,
                 k,
                 out.as_mut_ptr().add(self.first_row * strides.out + self.first_column),
-                1,
                 strides.out as isize,
+                1,
                 accumulate,
-                a.as_ptr().add(self.first_row * a_rs),
-                a_cs as isize,
-                a_rs as isize,
                 b.as_ptr().add(self.first_column * b_cs),
-                b_cs as isize,
                 b_rs as isize,
+                b_cs as isize,
+                a.as_ptr().add(self.first_row * a_rs),
+                a_rs as isize,
+                a_cs as isize,
                 1.0,
                 1.0,
                 false,
                 false,
                 false,
-                gemm::Parallelism::None,
+                Parallelism::None,
             );
         }
     }
