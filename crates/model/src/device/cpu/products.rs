@@ -192,15 +192,20 @@ mod tests {
 
     impl Exact<'_> {
         fn assert(&self, products: Products, op: MatMul, out: &[f32], apart: usize) {
-            for i in 0..op.m {
-                for j in 0..op.n {
-                    let mut sum = if op.accumulate { 0.5 } else { 0.0 };
-                    let mut magnitude = sum;
-                    for p in 0..op.k {
-                        let term = seen(products, (self.left)(i, p)) * seen(products, (self.right)(p, j));
-                        sum += term;
-                        magnitude += term.abs();
+            let MatMul { m, n, k, .. } = op;
+            let right: Vec<f64> = (0..k * n).map(|at| seen(products, (self.right)(at / n, at % n))).collect();
+            for i in 0..m {
+                let mut sums = vec![if op.accumulate { 0.5 } else { 0.0 }; n];
+                let mut magnitudes: Vec<f64> = sums.clone();
+                for p in 0..k {
+                    let left = seen(products, (self.left)(i, p));
+                    let right = &right[p * n..(p + 1) * n];
+                    for ((sum, magnitude), right) in sums.iter_mut().zip(&mut magnitudes).zip(right) {
+                        *sum += left * right;
+                        *magnitude += (left * right).abs();
                     }
+                }
+                for (j, (sum, magnitude)) in sums.iter().zip(&magnitudes).enumerate() {
                     let found = f64::from(out[i * apart + j]);
                     // Sums of at most 700 terms, each addition off by 2^-24 of a partial sum that is seldom above a tenth of
                     // the terms' magnitudes; one product of pieces left out would be off by 2^-16 of them.
