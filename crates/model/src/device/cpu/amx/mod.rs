@@ -268,20 +268,10 @@ impl Product<'_> {
             // SAFETY: the panels hold the terms; the element is inside of the result, and the place ends with the part, by the
             // caller's promise.
             unsafe {
-                tile::multiply(
-                    tiles,
-                    self.pieces,
-                    terms.len().div_ceil(TERMS),
-                    SIDE.min(rows.end - row),
-                    left.as_ptr(),
-                    right.as_ptr(),
-                    ahead.share(index, count),
-                    sums,
-                );
                 let at = row * self.apart + columns.start;
                 let start = self.out.as_mut_ptr().add(at);
                 let begun = self.accumulate || terms.start > 0;
-                sums.store(&Place {
+                let place = Place {
                     start,
                     apart: self.apart,
                     rows: SIDE.min(rows.end - row),
@@ -292,7 +282,18 @@ impl Product<'_> {
                         self.onto.map(|onto| onto.as_ptr().add(at))
                     },
                     past_caches: self.past_caches,
-                });
+                };
+                tile::multiply(
+                    tiles,
+                    self.pieces,
+                    terms.len().div_ceil(TERMS),
+                    left.as_ptr(),
+                    right.as_ptr(),
+                    ahead.share(index, count),
+                    &place,
+                    sums,
+                );
+                sums.store(&place);
             }
         }
     }

@@ -47,6 +47,36 @@ pub struct Place {
     pub past_caches: bool,
 }
 
+impl Place {
+    /// Whether its sums go past the caches: those that are added to something are not.
+    fn goes_past_caches(&self) -> bool {
+        self.past_caches && self.onto.is_none()
+    }
+}
+
+/// The cache lines of a place, asked for as one's own while its sums are computed: a store to a line that is elsewhere holds one
+/// of the few places for lines under way until it arrives, and tiles that come from the second-level cache wait for such a place.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// The next row.
+    row: *const u8,
+    /// Bytes from one row to the next.
+    apart: usize,
+    /// Rows in a step, at least one.
+    rows: usize,
+}
+
+impl Asked {
+    /// All rows of a place in so many steps; where stores go past the caches, a line of the sums again and again.
+    fn of(place: &Place, steps: usize, sums: &Sums) -> Self {
+        if place.goes_past_caches() {
+            return Self { row: sums.0.as_ptr().cast(), apart: 0, rows: 1 };
+        }
+        let rows = place.rows.div_ceil(steps).max(1);
+        Self { row: place.start.cast_const().cast(), apart: place.apart * size_of::<f32>(), rows }
+    }
+}
+
 // Sums in tmm0 to tmm3, rows of the left panel in tmm4 and tmm5, columns of the right one in tmm6 and tmm7. The tiles of one
 // operand are replaced at a time, and products use them with those of the other that stay. First with the upper 16 rows alone.
 macro_rules! upper_left {
@@ -93,9 +123,19 @@ macro_rules! right {
 }
 pub(super) use {left, right, upper_left, upper_right};
 
-/// The steps of a block; after each product of pieces a part of what is asked for ahead.
+/// The steps of a block; after each product of pieces a part of what is asked for ahead, and after all of them some rows of the
+/// place.
 macro_rules! steps {
-    ($a:ident, $b:ident, $steps:ident, $ahead:ident, $a_step:literal, $b_step:literal, $($products:expr),+) => {
+    (
+        $a:ident,
+        $b:ident,
+        $steps:ident,
+        $ahead:ident,
+        $asked:ident,
+        $a_step:literal,
+        $b_step:literal,
+        $($products:expr),+
+    ) => {
         asm!(
             "2:",
             "mov {next}, {start}",
@@ -111,6 +151,13 @@ macro_rules! steps {
                 "dec {count}",
                 "jnz 3b",
             )+
+            "mov {count}, {rows}",
+            "4:",
+            "prefetchw [{asked}]",
+            "prefetchw [{asked} + 64]",
+            "add {asked}, {rows_apart}",
+            "dec {count}",
+            "jnz 4b",
             concat!("add {a}, ", $a_step),
             concat!("add {b}, ", $b_step),
             "add {start}, {step}",
@@ -123,6 +170,9 @@ macro_rules! steps {
             pairs = in(reg) $ahead.pairs.div_ceil([$($products),+].len()),
             apart = in(reg) $ahead.apart,
             step = in(reg) $ahead.step,
+            asked = inout(reg) $asked.row => _,
+            rows = in(reg) $asked.rows,
+            rows_apart = in(reg) $asked.apart,
             row = in(reg) 64usize,
             next = out(reg) _,
             count = out(reg) _,
@@ -133,19 +183,31 @@ macro_rules! steps {
 
 /// The products of a step for each number of pieces, from macros for a new piece of the left and of the right operand.
 macro_rules! products {
-    ($pieces:ident, $a:ident, $b:ident, $steps:ident, $ahead:ident, $left:ident, $right:ident) => {
+    ($pieces:ident, $a:ident, $b:ident, $steps:ident, $ahead:ident, $asked:ident, $left:ident, $right:ident) => {
         match $pieces {
             Pieces::Rounded => {
-                steps!($a, $b, $steps, $ahead, "2048", "2048", $left!("0"))
+                steps!($a, $b, $steps, $ahead, $asked, "2048", "2048", $left!("0"))
             }
             Pieces::LeftExact => {
-                steps!($a, $b, $steps, $ahead, "6144", "2048", $left!("4096"), $left!("2048"), $left!("0"))
+                steps!(
+                    $a,
+                    $b,
+                    $steps,
+                    $ahead,
+                    $asked,
+                    "6144",
+                    "2048",
+                    $left!("4096"),
+                    $left!("2048"),
+                    $left!("0")
+                )
             }
             Pieces::Exact => steps!(
                 $a,
                 $b,
                 $steps,
                 $ahead,
+                $asked,
                 "6144",
                 "6144",
                 $left!("4096"),
@@ -164,8 +226,8 @@ macro_rules! products {
 /// With three pieces on both sides, six of the nine products of pieces are added: the others are together at most 2^-24 of the
 /// whole, the half of an f32's last place.
 ///
-/// With `rows` at most 16 the lower half of the left panel is not read, and sums of rows there are unspecified. A row's sums
-/// do not depend on that.
+/// Meanwhile what comes next and the place of the sums are asked for. With at most 16 rows in the place the lower half of the left
+/// panel is not read, and sums of rows there are unspecified. A row's sums do not depend on that.
 ///
 /// # Safety
 /// The panels hold `steps` steps of the pieces, at least one.
@@ -174,21 +236,22 @@ pub unsafe fn multiply(
     tiles: &Tiles,
     pieces: Pieces,
     steps: usize,
-    rows: usize,
     a: *const f32,
     b: *const f32,
     ahead: Ahead,
+    place: &Place,
     sums: &mut Sums,
 ) {
     debug_assert!(steps > 0 && ahead.pairs > 0);
+    let (rows, asked) = (place.rows, Asked::of(place, steps, sums));
     // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
     // loaded by the caller's promise, and a prefetch may be given any address.
     unsafe {
         zero(tiles, rows);
         if rows <= LINES {
-            products!(pieces, a, b, steps, ahead, upper_left, upper_right);
+            products!(pieces, a, b, steps, ahead, asked, upper_left, upper_right);
         } else {
-            products!(pieces, a, b, steps, ahead, left, right);
+            products!(pieces, a, b, steps, ahead, asked, left, right);
         }
         store(tiles, rows, sums);
     }
@@ -252,7 +315,7 @@ impl Sums {
                     }
                     if lanes != !0 {
                         _mm512_mask_storeu_ps(to, lanes, value);
-                    } else if place.past_caches && place.onto.is_none() {
+                    } else if place.goes_past_caches() {
                         _mm512_stream_ps(to, value);
                     } else {
                         _mm512_storeu_ps(to, value);

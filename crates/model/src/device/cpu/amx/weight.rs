@@ -168,7 +168,7 @@ impl Part<'_> {
                 // SAFETY: as above; the place is inside of `out` by the caller's promise.
                 unsafe {
                     uncut::multiply(tiles, steps, self.rows.len(), left, &mut right, &mut sums);
-                    self.store(&sums, self.rows.clone(), &columns, &terms);
+                    sums.store(&self.place(self.rows.clone(), &columns, &terms));
                 }
             }
         }
@@ -208,30 +208,29 @@ impl Part<'_> {
                     let ahead = ahead.share(index, count);
                     // SAFETY: both panels hold the steps; the place is inside of `out` by the caller's promise.
                     unsafe {
-                        tile::multiply(tiles, pieces, steps, rows.len(), left, right, ahead, &mut sums);
-                        self.store(&sums, rows, &columns, &terms);
+                        let place = self.place(rows, &columns, &terms);
+                        tile::multiply(tiles, pieces, steps, left, right, ahead, &place, &mut sums);
+                        sums.store(&place);
                     }
                 }
             }
         }
     }
 
-    /// Puts the sums of a block of terms to their place.
+    /// Where the sums of a block of terms go.
     ///
     /// # Safety
     /// As for [`Part::compute`].
-    unsafe fn store(&self, sums: &Sums, rows: Range<usize>, columns: &Range<usize>, terms: &Range<usize>) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let start = self.out.as_mut_ptr().add(rows.start * self.apart + columns.start);
-            sums.store(&Place {
-                start,
-                apart: self.apart,
-                rows: rows.len(),
-                columns: columns.len(),
-                onto: (self.accumulate || terms.start > 0).then_some(start.cast_const()),
-                past_caches: false,
-            });
+    unsafe fn place(&self, rows: Range<usize>, columns: &Range<usize>, terms: &Range<usize>) -> Place {
+        // SAFETY: inside of `out` by the caller's promise.
+        let start = unsafe { self.out.as_mut_ptr().add(rows.start * self.apart + columns.start) };
+        Place {
+            start,
+            apart: self.apart,
+            rows: rows.len(),
+            columns: columns.len(),
+            onto: (self.accumulate || terms.start > 0).then_some(start.cast_const()),
+            past_caches: false,
         }
     }
 }
