@@ -121,7 +121,6 @@ macro_rules! right {
         concat!(upper_right!($at), "tdpbf16ps tmm2, tmm5, tmm6\n", "tdpbf16ps tmm3, tmm5, tmm7\n")
     };
 }
-pub(super) use {left, right, upper_left, upper_right};
 
 /// The steps of a block; after each product of pieces a part of what is asked for ahead, and after all of them some rows of the
 /// place.
