@@ -8,6 +8,7 @@
 
 mod ahead;
 mod pack;
+mod pieces;
 mod shares;
 mod tile;
 mod uncut;

@@ -4,12 +4,12 @@
 use std::arch::asm;
 
 use super::pack;
-use super::tile::{self, SIDE, Sums};
-use super::unit::{LINES, TERMS, TILE, Tiles};
+use super::tile::{self, Sums};
+use super::unit::{LINES, TERMS, Tiles};
 
 /// Elements of a step as they are, and in three pieces.
-const STEP: usize = TERMS * SIDE;
-const CUT: usize = 6 * TILE;
+const STEP: usize = pack::panel_len(TERMS, pack::UNCUT);
+const CUT: usize = pack::panel_len(TERMS, 3);
 
 /// Two steps in pieces: the one that is multiplied, and the one that is cut meanwhile.
 #[repr(C, align(64))]
