@@ -49,6 +49,11 @@ pub struct Part {
 }
 
 impl TreeSegment {
+    /// Where the keys of the chain lie, from the root on: `(position of the first, tokens, first counted from the tree's start)`.
+    pub fn chain(&self) -> &[(usize, usize, usize)] {
+        &self.chain
+    }
+
     /// Where the keys at the positions `seen` lie; columns count from `seen.start`.
     pub fn parts(&self, seen: &Range<usize>) -> impl Iterator<Item = Part> {
         self.chain.iter().filter_map(move |&(position, len, local)| {

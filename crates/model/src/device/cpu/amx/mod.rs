@@ -7,6 +7,7 @@
 //! An element is summed over blocks of terms in their order, so that it does not depend on the number of threads.
 
 mod ahead;
+pub mod attention;
 mod pack;
 mod pieces;
 mod shares;

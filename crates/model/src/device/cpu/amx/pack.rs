@@ -252,7 +252,7 @@ unsafe fn load(elements: Elements<'_>, at: usize, count: usize) -> __m512 {
 /// `out` is the first tile's start; those of the pieces lie two tiles apart.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn put<const PIECES: usize>(low: __m512, high: __m512, row: usize, out: *mut f32) {
+pub unsafe fn put<const PIECES: usize>(low: __m512, high: __m512, row: usize, out: *mut f32) {
     // SAFETY: inside of the tiles by the caller's promise.
     unsafe {
         if PIECES == UNCUT {
@@ -305,7 +305,7 @@ pub unsafe fn cut_steps(uncut: &[f32], steps: usize, out: &mut [f32]) {
 /// Transposes a matrix of 16 x 16 elements of 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: &mut [__m512; LINES]) {
+pub fn transpose(rows: &mut [__m512; LINES]) {
     // Pairs of rows, then fours, within each quarter of a vector.
     let mut twos = *rows;
     for i in (0..LINES).step_by(2) {

@@ -21,6 +21,7 @@ pub enum Pieces {
 }
 
 /// Sums of a block, row by row.
+#[derive(Clone)]
 #[repr(C, align(64))]
 pub struct Sums([f32; SIDE * SIDE]);
 
@@ -28,6 +29,27 @@ impl Sums {
     /// Zeros.
     pub fn zeros() -> Self {
         Self([0.0; SIDE * SIDE])
+    }
+
+    /// As many blocks as there is room for.
+    ///
+    /// # Panics
+    /// When the room does not begin at a cache line.
+    pub fn of(room: &mut [f32]) -> &mut [Self] {
+        // SAFETY: any bits are numbers.
+        let (before, blocks, _) = unsafe { room.align_to_mut() };
+        assert!(before.is_empty(), "room for sums that does not begin at a cache line");
+        blocks
+    }
+
+    /// Columns `16 half` to `16 half + 15` of row `row`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn vector(&self, row: usize, half: usize) -> __m512 {
+        let start = row * SIDE + half * LINES;
+        let vector = &self.0[start..start + LINES];
+        // SAFETY: 16 elements, which begin at a cache line.
+        unsafe { _mm512_load_ps(vector.as_ptr()) }
     }
 }
 
@@ -57,7 +79,7 @@ impl Place {
 /// The cache lines of a place, asked for as one's own while its sums are computed: a store to a line that is elsewhere holds one
 /// of the few places for lines under way until it arrives, and tiles that come from the second-level cache wait for such a place.
 #[derive(Clone, Copy)]
-struct Asked {
+pub struct Asked {
     /// The next row.
     row: *const u8,
     /// Bytes from one row to the next.
@@ -67,10 +89,15 @@ struct Asked {
 }
 
 impl Asked {
+    /// Nothing new: a line of the sums, again and again.
+    pub fn nothing(sums: &Sums) -> Self {
+        Self { row: sums.0.as_ptr().cast(), apart: 0, rows: 1 }
+    }
+
     /// All rows of a place in so many steps; where stores go past the caches, a line of the sums again and again.
     fn of(place: &Place, steps: usize, sums: &Sums) -> Self {
         if place.goes_past_caches() {
-            return Self { row: sums.0.as_ptr().cast(), apart: 0, rows: 1 };
+            return Self::nothing(sums);
         }
         let rows = place.rows.div_ceil(steps).max(1);
         Self { row: place.start.cast_const().cast(), apart: place.apart * size_of::<f32>(), rows }
@@ -222,14 +249,10 @@ macro_rules! products {
 
 /// The sums of the products of two panels of [`SIDE`] lines and `steps` tiles of terms each; see [`super::pack`].
 ///
-/// With three pieces on both sides, six of the nine products of pieces are added: the others are together at most 2^-24 of the
-/// whole, the half of an f32's last place.
-///
-/// Meanwhile what comes next and the place of the sums are asked for. With at most 16 rows in the place the lower half of the left
-/// panel is not read, and sums of rows there are unspecified. A row's sums do not depend on that.
+/// Meanwhile what comes next and the place of the sums are asked for.
 ///
 /// # Safety
-/// The panels hold `steps` steps of the pieces, at least one.
+/// As for [`add`].
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn multiply(
     tiles: &Tiles,
@@ -241,18 +264,43 @@ pub unsafe fn multiply(
     place: &Place,
     sums: &mut Sums,
 ) {
+    let asked = Asked::of(place, steps, sums);
+    zero(tiles, place.rows);
+    // SAFETY: by the caller's promise.
+    unsafe { add(tiles, pieces, steps, a, b, ahead, asked, place.rows) };
+    store(tiles, place.rows, sums);
+}
+
+/// Adds products of `steps` tiles of terms to the sums in the tiles.
+///
+/// With three pieces on both sides, six of the nine products of pieces are added: the others are together at most 2^-24 of the
+/// whole, the half of an f32's last place.
+///
+/// With at most 16 rows the lower half of the left panel is not read, and sums of rows there are unspecified. A row's sums do not
+/// depend on that.
+///
+/// # Safety
+/// The panels hold `steps` steps of the pieces, at least one.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn add(
+    _: &Tiles,
+    pieces: Pieces,
+    steps: usize,
+    a: *const f32,
+    b: *const f32,
+    ahead: Ahead,
+    asked: Asked,
+    rows: usize,
+) {
     debug_assert!(steps > 0 && ahead.pairs > 0);
-    let (rows, asked) = (place.rows, Asked::of(place, steps, sums));
     // SAFETY: whoever has `Tiles` has configured all eight; the compiler itself never uses them. The panels hold what is
     // loaded by the caller's promise, and a prefetch may be given any address.
     unsafe {
-        zero(tiles, rows);
         if rows <= LINES {
             products!(pieces, a, b, steps, ahead, asked, upper_left, upper_right);
         } else {
             products!(pieces, a, b, steps, ahead, asked, left, right);
         }
-        store(tiles, rows, sums);
     }
 }
 
@@ -292,6 +340,12 @@ pub fn store(_: &Tiles, rows: usize, sums: &mut Sums) {
 }
 
 impl Sums {
+    /// Adds the first rows of other sums.
+    #[target_feature(enable = "avx512f")]
+    pub fn add(&mut self, other: &Self, rows: usize) {
+        self.0.iter_mut().zip(&other.0).take(rows * SIDE).for_each(|(sum, other)| *sum += other);
+    }
+
     /// Writes the sums to their place, with what is added.
     ///
     /// # Safety

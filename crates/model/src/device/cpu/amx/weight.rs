@@ -18,8 +18,8 @@ use super::unit::{TERMS, Tiles};
 const ROWS: usize = 256;
 /// Terms that are summed at a time; a constant, as it decides in which order an element is summed.
 const BLOCK_TERMS: usize = 512;
-/// Elements of rows that one thread arranges: more are shared.
-const ARRANGED_ALONE: usize = 1 << 15;
+/// Terms of rows that one task arranges: whole steps.
+const ARRANGED_TERMS: usize = 256;
 
 /// A weight `[n, k]` in panels of 32 of its rows: of bf16 in tiles, of f32 as they are in the order of tiles, to be cut in pieces
 /// at each use, since what is read of memory costs more than cutting it.
@@ -105,19 +105,22 @@ impl TiledWeight {
 
     /// Panels of some rows of `x`.
     fn arrange(&self, team: &Team, pool: &Arc<Pool>, x: &Operand<'_>, rows: Range<usize>) -> CpuBuffer {
-        let panel = pack::panel_len(self.k, 3);
         let mut left = pool.take(pack::len(rows.len(), self.k, 3));
-        let panels = rows.len().div_ceil(SIDE);
-        let arrange = |index: usize, out: &mut [f32]| {
-            let lines = rows.start + index * SIDE..(rows.start + (index + 1) * SIDE).min(rows.end);
-            // SAFETY: a processor with the unit has the vectors; `apply` asserted that `x` holds its shape.
-            unsafe { pack::arrange::<3>(x, Side::Left, lines, 0..self.k, out) };
-        };
-        if panels == 1 || rows.len() * self.k <= ARRANGED_ALONE {
-            left.chunks_exact_mut(panel).enumerate().for_each(|(index, out)| arrange(index, out));
-        } else {
-            team.chunks(&mut left, panel, arrange);
-        }
+        let shared = SharedSlice::new(&mut left);
+        let blocks_of_terms = self.k.div_ceil(ARRANGED_TERMS);
+        team.run(rows.len().div_ceil(SIDE) * blocks_of_terms, |task| {
+            let (panel, block) = (task / blocks_of_terms, task % blocks_of_terms);
+            let first = rows.start + panel * SIDE;
+            let lines = first..(first + SIDE).min(rows.end);
+            let terms = block * ARRANGED_TERMS..((block + 1) * ARRANGED_TERMS).min(self.k);
+            let at = panel * pack::panel_len(self.k, 3) + pack::panel_len(terms.start, 3);
+            // SAFETY: a block of terms of a panel belongs to its task alone. A processor with the unit has the vectors; `apply`
+            // asserted that `x` holds its shape.
+            unsafe {
+                let out = shared.part(at, pack::panel_len(terms.len(), 3));
+                pack::arrange::<3>(x, Side::Left, lines, terms, out);
+            }
+        });
         left
     }
 }

@@ -1,81 +1,29 @@
-//! Causal attention over a forest of segments, forward and backward.
-//!
-//! One task is one tree and one query head; tasks share nothing, so the result does not depend on the number of
-//! threads. A task gathers its head's columns out of the packed `[T, width]` rows into contiguous blocks once, then
-//! walks each segment's queries in blocks of [`QUERIES`] rows against the keys of the segment's chain (its ancestors
-//! and itself). Scores of one block are the largest thing it holds; the backward pass computes them again from the
-//! saved log-sum-exp (as FlashAttention does, arXiv 2205.14135).
-//!
-//! Along a chain the index of a key is its position, because a segment's positions continue its parent's.
+//! One head's attention in vectors: the head's columns are gathered out of the packed `[T, width]` rows into contiguous blocks
+//! once; each product is a [`Tile`].
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::plan::{CpuPlan, Tree};
-use super::pool::{CpuBuffer, Pool};
-use super::rows::for_row_blocks;
-use super::shared::SharedSlice;
-use super::team::Team;
-use super::tile::{LANES, Target, Tile, padded};
-use crate::device::Heads;
+use super::super::plan::Tree;
+use super::super::pool::CpuBuffer;
+use super::super::shared::SharedSlice;
+use super::super::tile::{LANES, Target, Tile, padded};
+use super::Attention;
 use crate::math;
 use crate::vectorized::vectorized;
 
 /// Query rows that are worked on together.
 const QUERIES: usize = 48;
 
-/// Everything that both passes need to know.
-#[derive(Clone, Copy)]
-pub struct Attention<'a> {
-    /// Who computes.
-    pub team: &'a Team,
-    /// Where blocks come from.
-    pub pool: &'a Arc<Pool>,
-    /// The batch.
-    pub plan: &'a CpuPlan,
-    /// Widths.
-    pub heads: Heads,
-    /// Sliding window.
-    pub window: Option<usize>,
-    /// Rotated queries, keys and values, `[T, width]`.
-    pub qkv: &'a [f32],
-}
-
 impl Attention<'_> {
-    fn tasks(&self) -> Vec<(&Tree, usize)> {
-        self.plan.trees.iter().flat_map(|tree| (0..self.heads.heads).map(move |head| (tree, head))).collect()
-    }
-
-    /// Columns of `qkv` that hold query head `head`, its keys and its values.
-    fn columns(&self, head: usize) -> [usize; 3] {
-        let Heads { heads, kv_heads, dim } = self.heads;
-        let kv = head / (heads / kv_heads);
-        [head * dim, (heads + kv) * dim, (heads + kv_heads + kv) * dim]
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.heads.dim as f32).sqrt()
-    }
-
     /// Keys `[first, last)` that the query at `position` sees.
     fn visible(&self, position: usize) -> Range<usize> {
         let first = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
         first..position + 1
     }
 
-    /// `out [T, heads * dim]` and `lse [heads, T]`.
-    pub fn forward(&self, out: &mut [f32], lse: &mut [f32]) {
-        let total = self.qkv.len() / self.heads.width();
-        let (out, lse) = (SharedSlice::new(out), SharedSlice::new(lse));
-        let tasks = self.tasks();
-        self.team.run(tasks.len(), |task| {
-            let (tree, head) = tasks[task];
-            forward_head(self, tree, head, total, &out, &lse);
-        });
-    }
-
     #[inline(always)]
-    fn forward_head(&self, tree: &Tree, head: usize, total: usize, out: &SharedSlice, lse: &SharedSlice) {
+    fn forward_head(&self, tree: &Tree, head: usize, out: &SharedSlice, lse: &SharedSlice) {
+        let total = self.qkv.len() / self.heads.width();
         let dim = self.heads.dim;
         let [q_at, k_at, v_at] = self.columns(head);
         let q = self.gather(tree, q_at, self.scale());
@@ -146,43 +94,7 @@ impl Attention<'_> {
         }
     }
 
-    /// `dqkv [T, width]`, overwritten, from the gradient `dout` of the forward pass's `out`.
-    pub fn backward(&self, out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
-        let Heads { heads, kv_heads, dim } = self.heads;
-        let width = self.heads.width();
-        let total = self.qkv.len() / width;
-        let tasks = self.tasks();
-        let gradients = self.team.map(tasks.len(), |task| {
-            let (tree, head) = tasks[task];
-            backward_head(self, tree, head, out, &lse[head * total..(head + 1) * total], dout)
-        });
-        // Query heads that share keys and values add to the same columns, in their order.
-        let wide = padded(dim);
-        let group = heads / kv_heads;
-        for (t, tree) in self.plan.trees.iter().enumerate() {
-            let of_tree = &gradients[t * heads..(t + 1) * heads];
-            let rows = &mut dqkv[tree.start * width..(tree.start + tree.len) * width];
-            for_row_blocks(self.team, rows, &mut [], width, 0, |first, rows, _| {
-                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                    let local = (first + i) * wide..(first + i) * wide + dim;
-                    for (head, [dq, dk, dv]) in of_tree.iter().enumerate() {
-                        let [q_at, k_at, v_at] = self.columns(head);
-                        row[q_at..q_at + dim].copy_from_slice(&dq[local.clone()]);
-                        for (at, gradient) in [(k_at, dk), (v_at, dv)] {
-                            let target = &mut row[at..at + dim];
-                            if head % group == 0 {
-                                target.copy_from_slice(&gradient[local.clone()]);
-                            } else {
-                                target.iter_mut().zip(&gradient[local.clone()]).for_each(|(x, y)| *x += y);
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    }
-
-    /// Gradients of one head's queries, keys and values, each `[tree.len, padded(dim)]`.
+    /// Writes the gradients of one head's queries; those of its keys and values, each `[tree.len, padded(dim)]`.
     #[inline(always)]
     fn backward_head(
         &self,
@@ -191,7 +103,8 @@ impl Attention<'_> {
         out: &[f32],
         lse: &[f32],
         dout: &[f32],
-    ) -> [CpuBuffer; 3] {
+        dqkv: &SharedSlice,
+    ) -> [CpuBuffer; 2] {
         let dim = self.heads.dim;
         let [q_at, k_at, v_at] = self.columns(head);
         let scale = self.scale();
@@ -291,8 +204,12 @@ impl Attention<'_> {
                 }
             }
         }
-        dq.iter_mut().for_each(|x| *x *= scale);
-        [dq, dk, dv]
+        for (i, row) in dq.chunks_exact_mut(wide).enumerate() {
+            row.iter_mut().for_each(|x| *x *= scale);
+            // SAFETY: the columns of the head's queries in the tree's rows belong to this task alone.
+            unsafe { dqkv.write((tree.start + i) * self.heads.width() + q_at, &row[..dim]) };
+        }
+        [dk, dv]
     }
 
     /// Columns `[column, column + dim)` of a tree's rows of `qkv` times `scale`, each row with room for whole
@@ -340,12 +257,23 @@ impl Attention<'_> {
 }
 
 vectorized! {
-    fn forward_head(attention: &Attention<'_>, tree: &Tree, head: usize, total: usize, out: &SharedSlice<'_>, lse: &SharedSlice<'_>) {
-        attention.forward_head(tree, head, total, out, lse);
+    /// Writes the columns of `head` in `out [T, heads * dim]`, and its row of `lse [heads, T]`.
+    pub fn forward(attention: &Attention<'_>, tree: &Tree, head: usize, out: &SharedSlice<'_>, lse: &SharedSlice<'_>) {
+        attention.forward_head(tree, head, out, lse);
     }
 
-    fn backward_head(attention: &Attention<'_>, tree: &Tree, head: usize, out: &[f32], lse: &[f32], dout: &[f32]) -> [CpuBuffer; 3] {
-        attention.backward_head(tree, head, out, lse, dout)
+    /// Writes the gradients of a head's queries to their columns of `dqkv [T, width]`; those of its keys and values, each
+    /// `[tree.len, padded(dim)]`, from the head's row of `lse`.
+    pub fn backward(
+        attention: &Attention<'_>,
+        tree: &Tree,
+        head: usize,
+        out: &[f32],
+        lse: &[f32],
+        dout: &[f32],
+        dqkv: &SharedSlice<'_>,
+    ) -> [CpuBuffer; 2] {
+        attention.backward_head(tree, head, out, lse, dout, dqkv)
     }
 }
 
@@ -376,7 +304,7 @@ fn zero_outside(row: &mut [f32], visible: &Range<usize>) {
 
 /// Replaces a row of scores by `exp(score - max)` where visible and 0 elsewhere; returns the maximum and the sum.
 #[inline(always)]
-pub(super) fn softmax_row(row: &mut [f32], visible: Range<usize>) -> (f32, f32) {
+pub fn softmax_row(row: &mut [f32], visible: Range<usize>) -> (f32, f32) {
     zero_outside(row, &visible);
     let seen = &mut row[visible];
     let max = math::max(seen);

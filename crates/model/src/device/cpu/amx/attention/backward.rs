@@ -1,0 +1,283 @@
+//! The gradients of one head's queries, keys and values.
+//!
+//! The gradients of keys and values are summed transposed, `[dim, keys]`: then all that is cut between two products is cut in
+//! rows as they lie. Queries are worked on several blocks at a time, so that those sums are taken out of tiles once for all of
+//! them.
+
+use std::ops::Range;
+
+use super::super::super::attention::Attention;
+use super::super::super::plan::{Tree, TreeSegment};
+use super::super::super::pool::CpuBuffer;
+use super::super::super::shared::SharedSlice;
+use super::super::super::tile::padded;
+use super::super::pack::Side;
+use super::super::tile::{SIDE, Sums};
+use super::Head;
+use super::blocks::{Panels, Queries, Run, STEP};
+use super::rows::{OfRows, Pieces, dots, gradients, put_rows, put_turned};
+
+/// Blocks of queries that are worked on together.
+const TOGETHER: usize = 8;
+/// Floats of their gradients in pieces, for all keys: three quarters of a megabyte, which tests see at a smaller size.
+const ROOM: usize = if cfg!(test) { 8 * STEP } else { 3 << 16 };
+
+/// What the gradients are computed from, in every arrangement that a product reads.
+struct Operands<'a> {
+    head: Head<'a>,
+    scale: f32,
+    window: Option<usize>,
+    q: Panels,
+    k: Panels,
+    v: Panels,
+    d_out: Panels,
+    /// Dimensions by tokens.
+    q_t: Panels,
+    d_out_t: Panels,
+    k_t: Panels,
+    lse: &'a [f32],
+    delta: Vec<f32>,
+}
+
+/// Writes the gradients of a head's queries to their columns of `dqkv [T, width]`; those of its keys and values, each
+/// `[tree.len, padded(dim)]`, from the head's row of `lse`.
+///
+/// # Panics
+/// When the processor lacks the unit, or an operand is shorter than its shape: errors of the engine.
+pub fn backward(
+    attention: &Attention<'_>,
+    tree: &Tree,
+    index: usize,
+    out: &[f32],
+    lse: &[f32],
+    dout: &[f32],
+    dqkv: &SharedSlice<'_>,
+) -> [CpuBuffer; 2] {
+    let head = Head::new(attention, tree);
+    let (dim, width) = (head.dim, attention.heads.heads * attention.heads.dim);
+    let [q, k, v] =
+        attention.columns(index).map(|at| head.operand(attention.qkv, attention.heads.width(), at));
+    let d_out = head.operand(dout, width, index * dim);
+    let own = tree.start * width + index * dim..;
+    let operands = Operands {
+        scale: attention.scale(),
+        window: attention.window,
+        q: Panels::of_tokens(&head, &q, Side::Left),
+        k: Panels::of_tokens(&head, &k, Side::Right),
+        v: Panels::of_tokens(&head, &v, Side::Right),
+        d_out: Panels::of_tokens(&head, &d_out, Side::Left),
+        q_t: Panels::of_dimensions(&head, &q, Side::Left),
+        d_out_t: Panels::of_dimensions(&head, &d_out, Side::Left),
+        k_t: Panels::of_dimensions(&head, &k, Side::Right),
+        lse: &lse[tree.start..tree.start + tree.len],
+        // SAFETY: whoever has tiles has the vectors.
+        delta: unsafe { dots(&out[own.clone()], &dout[own], dim, width, tree.len) },
+        head,
+    };
+    let queries = (tree.start + tree.len) * attention.heads.width();
+    assert!(dqkv.len() >= queries, "{} gradients for {queries}", dqkv.len());
+    let at = tree.start * attention.heads.width() + index * dim;
+    operands.gradients(&dqkv.after(at), attention.heads.width())
+}
+
+/// Sums that grow from one part of a segment to the next: `[block of keys][32 dimensions]`, each dimensions by keys.
+struct OfKeys {
+    dk_t: CpuBuffer,
+    dv_t: CpuBuffer,
+}
+
+/// Blocks of queries of one segment that are worked on together, and the keys that they see.
+struct Part {
+    segment: usize,
+    queries: Vec<Queries>,
+    first: usize,
+    runs: Vec<Run>,
+    /// Blocks of keys of all runs.
+    columns: usize,
+}
+
+impl Operands<'_> {
+    /// Writes the gradients of the queries as rows of `dq`, so far `apart`; gives those of the keys and values.
+    fn gradients(&self, dq: &SharedSlice<'_>, apart: usize) -> [CpuBuffer; 2] {
+        let Head { pool, tree, blocks, dim, .. } = &self.head;
+        let sums = blocks.count() * dim.div_ceil(SIDE) * SIDE * SIDE;
+        let mut of_keys = OfKeys { dk_t: pool.take(sums), dv_t: pool.take(sums) };
+        for (number, segment) in tree.segments.iter().enumerate() {
+            let count = blocks.of_segment(number).len();
+            let mut first = 0;
+            while first < count {
+                let part = self.part(number, segment, first);
+                first += part.queries.len();
+                let by_keys = self.add(&part, &mut of_keys);
+                self.put_queries(&part, &by_keys, dq, apart);
+            }
+        }
+        let OfKeys { mut dk_t, mut dv_t } = of_keys;
+        [self.turned(&mut dk_t, self.scale), self.turned(&mut dv_t, 1.0)]
+    }
+
+    /// The blocks from `first` on that are worked on next.
+    fn part(&self, number: usize, segment: &TreeSegment, first: usize) -> Part {
+        let blocks = self.head.blocks.of_segment(number).len();
+        let keys = (segment.position + segment.len).div_ceil(SIDE);
+        let count = (ROOM / (keys * STEP)).clamp(1, TOGETHER).min(blocks - first);
+        let queries: Vec<Queries> =
+            (first..first + count).map(|block| Queries::new(segment, block, self.window)).collect();
+        let seen = queries[0].seen().start..queries[count - 1].seen().end;
+        let runs = Run::of(self.head.tree, segment, &seen);
+        let columns = runs.iter().map(|run| run.count).sum();
+        Part { segment: number, queries, first, runs, columns }
+    }
+
+    /// Adds what a part's queries give to the gradients of keys and values. Gives the gradients of its scores in pieces, row by row
+    /// of blocks.
+    fn add(&self, part: &Part, to: &mut OfKeys) -> CpuBuffer {
+        let (head, count) = (&self.head, part.queries.len());
+        let own = head.blocks.of_segment(part.segment);
+        let of_rows: Vec<OfRows> = part.queries.iter().map(|queries| self.of_rows(queries)).collect();
+        let (mut probs, mut by_queries) = (head.pool.take(count * STEP), head.pool.take(count * STEP));
+        let mut by_keys = head.pool.take(count * part.columns * STEP);
+        let [mut scores, mut d_probs] = [(); 2].map(|()| head.pool.take(count * SIDE * SIDE));
+        let mut column = 0;
+        for run in &part.runs {
+            let keys = head.blocks.of_segment(run.segment);
+            for block in 0..run.count {
+                let key = keys.start + run.block + block;
+                let seeing = part.seeing(run, block);
+                // All of one kind before the next: what they share stays in the first-level cache.
+                for (left, right, sums) in
+                    [(&self.q, &self.k, &mut scores), (&self.d_out, &self.v, &mut d_probs)]
+                {
+                    for (index, sums) in seeing.clone().zip(Sums::of(sums)) {
+                        let pair = (left.block(own.start + part.first + index), right.block(key));
+                        head.product(part.queries[index].rows, [pair].into_iter(), sums);
+                    }
+                }
+                let sums = Sums::of(&mut scores).iter().zip(Sums::of(&mut d_probs).iter());
+                for ((place, index), sums) in seeing.clone().enumerate().zip(sums) {
+                    let out = Pieces {
+                        probs: &mut probs[place * STEP..],
+                        by_queries: &mut by_queries[place * STEP..],
+                        by_keys: &mut by_keys[(index * part.columns + column) * STEP..],
+                    };
+                    let (queries, of_rows) = (&part.queries[index], &of_rows[index]);
+                    // SAFETY: whoever has tiles has the vectors.
+                    unsafe { gradients(queries, (run, block), self.scale, of_rows, sums, out) };
+                }
+                // The part that a block of keys belongs to is the first that sees it.
+                let begun = run.segment != part.segment || run.block + block < part.first;
+                let terms = part.first + seeing.start..part.first + seeing.end;
+                let right = ..seeing.len() * STEP;
+                self.add_keys(&self.d_out_t, &own, terms.clone(), &probs[right], key, begun, &mut to.dv_t);
+                self.add_keys(&self.q_t, &own, terms, &by_queries[right], key, begun, &mut to.dk_t);
+                column += 1;
+            }
+        }
+        by_keys
+    }
+
+    fn of_rows(&self, queries: &Queries) -> OfRows {
+        let mut of_rows = OfRows { lse: [0.0; SIDE], delta: [0.0; SIDE] };
+        let rows = queries.local..queries.local + queries.rows;
+        of_rows.lse[..queries.rows].copy_from_slice(&self.lse[rows.clone()]);
+        of_rows.delta[..queries.rows].copy_from_slice(&self.delta[rows]);
+        of_rows
+    }
+
+    /// Adds the product of a left operand's `terms` and what stands for a block of keys to its sums.
+    #[allow(clippy::too_many_arguments)]
+    fn add_keys(
+        &self,
+        left: &Panels,
+        own: &Range<usize>,
+        terms: Range<usize>,
+        right: &[f32],
+        key: usize,
+        begun: bool,
+        to: &mut [f32],
+    ) {
+        if terms.is_empty() {
+            return;
+        }
+        let dim = self.head.dim;
+        let panels = dim.div_ceil(SIDE);
+        let sums = Sums::of(&mut to[key * panels * SIDE * SIDE..][..panels * SIDE * SIDE]);
+        let mut added = Sums::zeros();
+        for (panel, sums) in sums.iter_mut().enumerate() {
+            let rows = (dim - panel * SIDE).min(SIDE);
+            let pair = (left.steps(own, panel, terms.clone()), right);
+            let into = if begun { &mut added } else { &mut *sums };
+            self.head.product(rows, [pair].into_iter(), into);
+            if begun {
+                // SAFETY: whoever has tiles has the vectors.
+                unsafe { sums.add(&added, rows) };
+            }
+        }
+    }
+
+    /// Writes the gradients of a part's queries.
+    fn put_queries(&self, part: &Part, by_keys: &[f32], dq: &SharedSlice<'_>, apart: usize) {
+        let dim = self.head.dim;
+        let mut result = Sums::zeros();
+        for (index, queries) in part.queries.iter().enumerate() {
+            let rows = &by_keys[index * part.columns * STEP..][..part.columns * STEP];
+            for (panel, first) in (0..dim).step_by(SIDE).enumerate() {
+                let mut column = 0;
+                let pairs = part.runs.iter().filter_map(|run| {
+                    let start = column;
+                    column += run.count;
+                    let seen = part.seen(run, &queries.seen());
+                    let left = &rows[(start + seen.start) * STEP..(start + seen.end) * STEP];
+                    let keys = self.head.blocks.of_segment(run.segment);
+                    let right = self.k_t.steps(&keys, panel, run.block + seen.start..run.block + seen.end);
+                    (!left.is_empty()).then_some((left, right))
+                });
+                self.head.product(queries.rows, pairs, &mut result);
+                let (factors, columns) = ([self.scale; SIDE], (dim - first).min(SIDE));
+                let to = dq.after(queries.local * apart + first).as_mut_ptr();
+                // SAFETY: whoever has tiles has the vectors; `backward` found the rows to be there, and the columns of a head's
+                // queries belong to its task alone.
+                unsafe { put_rows(&result, &factors[..queries.rows], columns, to, apart) };
+            }
+        }
+    }
+
+    /// `[tree.len, padded(dim)]` of sums of dimensions by keys, times `scale`.
+    fn turned(&self, sums: &mut CpuBuffer, scale: f32) -> CpuBuffer {
+        let Head { pool, tree, blocks, dim, .. } = &self.head;
+        let (wide, panels) = (padded(*dim), dim.div_ceil(SIDE));
+        let mut out = pool.take(tree.len * wide);
+        for (number, segment) in tree.segments.iter().enumerate() {
+            for (index, block) in blocks.of_segment(number).enumerate() {
+                let tokens =
+                    segment.local + index * SIDE..segment.local + segment.len.min((index + 1) * SIDE);
+                let sums = &Sums::of(sums)[block * panels..(block + 1) * panels];
+                let rows = &mut out[tokens.start * wide..tokens.end * wide];
+                for (panel, sums) in sums.iter().enumerate() {
+                    let columns = (wide - panel * SIDE).min(SIDE);
+                    // SAFETY: whoever has tiles has the vectors; the rows are there, and this task's.
+                    unsafe {
+                        let to = rows[panel * SIDE..].as_mut_ptr();
+                        put_turned(sums, scale, (tokens.len(), columns), to, wide);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Part {
+    /// The blocks of queries that see a block of keys.
+    fn seeing(&self, run: &Run, block: usize) -> Range<usize> {
+        let sees = |queries: &Queries| run.sees(block, &queries.seen());
+        let start = self.queries.iter().position(sees).unwrap_or(self.queries.len());
+        start..start + self.queries[start..].iter().take_while(|queries| sees(queries)).count()
+    }
+
+    /// The blocks of a run that are seen.
+    fn seen(&self, run: &Run, seen: &Range<usize>) -> Range<usize> {
+        let start = (0..run.count).position(|block| run.sees(block, seen)).unwrap_or(run.count);
+        start..start + (start..run.count).take_while(|block| run.sees(*block, seen)).count()
+    }
+}

@@ -1,0 +1,69 @@
+//! Attention's products on the matrix unit, exact to f32: what `attention` computes with vectors.
+//!
+//! Tokens are worked on in blocks of 32 ([`blocks`]). What stands between two products, the softmax and its gradient, goes from
+//! the sums of one straight into pieces of the other's operand ([`rows`]). An operand is arranged once a head for each way in
+//! which a product reads it.
+
+mod backward;
+mod blocks;
+mod forward;
+mod rows;
+
+use super::super::attention::Attention;
+use super::super::operand::{Elements, Operand};
+use super::super::plan::Tree;
+use super::super::pool::Pool;
+use super::ahead::Ahead;
+use super::tile::{self, Asked, Pieces, Sums};
+use super::unit::Tiles;
+pub use backward::backward;
+use blocks::{Blocks, STEP};
+pub use forward::forward;
+use std::sync::Arc;
+
+/// One query head of a tree.
+struct Head<'a> {
+    pool: &'a Arc<Pool>,
+    tree: &'a Tree,
+    blocks: Blocks,
+    dim: usize,
+    tiles: Tiles,
+}
+
+impl<'a> Head<'a> {
+    fn new(attention: &Attention<'a>, tree: &'a Tree) -> Self {
+        let Attention { pool, heads, .. } = *attention;
+        Self { pool, tree, blocks: Blocks::of(tree), dim: heads.dim, tiles: Tiles::take() }
+    }
+
+    /// The tree's tokens of a matrix `[T, width]`, from `column` on.
+    fn operand<'b>(&self, x: &'b [f32], width: usize, column: usize) -> Operand<'b> {
+        let elements = &x[self.tree.start * width + column..];
+        let operand = Operand { elements: Elements::Single(elements), apart: width, by_terms: false };
+        assert!(operand.holds(self.tree.len, self.dim), "{} tokens of {width} columns", self.tree.len);
+        operand
+    }
+
+    /// The sums of so many rows over pairs of panels of as many steps, one pair after the other.
+    ///
+    /// # Panics
+    /// When the panels of a pair differ in length.
+    fn product<'b>(&self, rows: usize, pairs: impl Iterator<Item = (&'b [f32], &'b [f32])>, sums: &mut Sums) {
+        tile::zero(&self.tiles, rows);
+        for (left, right) in pairs {
+            assert!(
+                left.len() == right.len() && !left.is_empty(),
+                "panels of {} and {}",
+                left.len(),
+                right.len()
+            );
+            let (steps, ahead, asked) = (left.len() / STEP, Ahead::nothing(), Asked::nothing(sums));
+            // SAFETY: both panels hold the steps.
+            unsafe {
+                let (left, right) = (left.as_ptr(), right.as_ptr());
+                tile::add(&self.tiles, Pieces::Exact, steps, left, right, ahead, asked, rows);
+            }
+        }
+        tile::store(&self.tiles, rows, sums);
+    }
+}
