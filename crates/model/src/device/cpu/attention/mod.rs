@@ -130,7 +130,7 @@ fn has_unit() -> bool {
     false
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::Batch;

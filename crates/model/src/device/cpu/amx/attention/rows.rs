@@ -49,9 +49,9 @@ pub fn softmax(
             || runs.iter().flat_map(|run| (0..run.count).map(|block| halves(run.lanes(block, &visible))));
         let mut max = _mm512_set1_ps(f32::NEG_INFINITY);
         for (scores, lanes) in scores.iter().zip(blocks()) {
-            for half in 0..2 {
+            for (half, lanes) in lanes.into_iter().enumerate() {
                 // Where either is no number the second is taken: those are passed over.
-                max = _mm512_mask_max_ps(max, lanes[half], scores.vector(row, half), max);
+                max = _mm512_mask_max_ps(max, lanes, scores.vector(row, half), max);
             }
         }
         let max = _mm512_reduce_max_ps(max) * scale;
@@ -192,4 +192,30 @@ pub fn dots(a: &[f32], b: &[f32], dim: usize, apart: usize, rows: usize) -> Vec<
         dots.push(crate::math::dot(&a[own.clone()], &b[own]));
     }
     dots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math;
+
+    #[test]
+    fn exp_is_that_of_everyone_to_the_last_bit() {
+        if !super::super::super::available() {
+            return; // the processor may lack the vectors
+        }
+        let special = [0.0, -0.0, -87.3, -87.31, -100.0, -1e30, f32::MIN, f32::NEG_INFINITY, f32::NAN, 1.5];
+        for x in (0..9000).map(|i| i as f32 * -1e-2).chain(special) {
+            let mut found = [0.0f32; LINES];
+            // SAFETY: a processor with the unit has the vectors; 16 elements.
+            unsafe { _mm512_storeu_ps(found.as_mut_ptr(), exp(0x5555, _mm512_set1_ps(x))) };
+            let expected = math::exp(x);
+            assert!(
+                found[0].to_bits() == expected.to_bits() || found[0].is_nan() && expected.is_nan(),
+                "exp({x}) = {}, {expected}",
+                found[0]
+            );
+            assert_eq!(found[1], 0.0, "a lane that is left out");
+        }
+    }
 }
