@@ -50,6 +50,21 @@ pub(crate) struct Kept<D: Device> {
     gate_up: D::Buf,
 }
 
+/// What attention begins with.
+struct Projected<D: Device> {
+    input_inv: D::Buf,
+    raw_qkv: Option<D::Buf>,
+    qkv: D::Buf,
+}
+
+/// What follows attention.
+struct Finished<D: Device> {
+    y: D::Buf,
+    mid: D::Buf,
+    mid_inv: D::Buf,
+    gate_up: D::Buf,
+}
+
 impl<D: Device> Layer<'_, D> {
     fn heads(&self) -> Heads {
         Heads { heads: self.arch.heads, kv_heads: self.arch.kv_heads, dim: self.arch.head_dim }
@@ -121,31 +136,63 @@ impl<D: Device> Layer<'_, D> {
         x: &D::Buf,
         attend: impl FnOnce(&mut D::Buf, &mut D::Buf),
     ) -> (D::Buf, Kept<D>) {
-        let (device, arch, layout, rows) = (self.reads.device, self.arch, self.layout, self.reads.rows);
-        let (hidden, ffn, heads) = (arch.hidden, arch.ffn, self.heads());
+        let Projected { input_inv, raw_qkv, mut qkv } = self.project(x);
+        let mut attention = self.activation(self.reads.rows * self.arch.attention_width());
+        attend(&mut qkv, &mut attention);
+        let Finished { y, mid, mid_inv, gate_up } = self.finish(x, &attention);
+        (y, Kept { input_inv, raw_qkv, qkv, attention, mid, mid_inv, gate_up })
+    }
 
-        let (normed, input_inv) = self.norm(x, &layout.input_norm);
-        let mut qkv = self.activation(rows * heads.width());
+    /// The layer's output at the tokens `ends` alone, which is all that is read of a last layer in generation: of the others only
+    /// keys and values are, which `attend` stores. `at_ends` is this layer with as many rows.
+    pub fn forward_at(
+        &self,
+        x: &D::Buf,
+        attend: impl FnOnce(&mut D::Buf, &mut D::Buf),
+        ends: &[u32],
+        at_ends: &Self,
+    ) -> D::Buf {
+        let (device, arch) = (self.reads.device, self.arch);
+        let Projected { mut qkv, .. } = self.project(x);
+        let mut attention = self.activation(self.reads.rows * arch.attention_width());
+        attend(&mut qkv, &mut attention);
+        let [x, attention] = [(x, arch.hidden), (&attention, arch.attention_width())].map(|(all, width)| {
+            let mut rows = device.alloc(ends.len() * width);
+            device.gather_rows(all.all(), ends, width, rows.all_mut());
+            rows
+        });
+        at_ends.finish(&x, &attention).y
+    }
+
+    /// Queries, keys and values before their rotation.
+    fn project(&self, x: &D::Buf) -> Projected<D> {
+        let (device, heads) = (self.reads.device, self.heads());
+        let (normed, input_inv) = self.norm(x, &self.layout.input_norm);
+        let mut qkv = self.activation(self.reads.rows * heads.width());
         self.qkv().forward(&normed, None, &mut qkv);
-        let raw_qkv = layout.qk_norm.as_ref().map(|norm| {
+        let raw_qkv = self.layout.qk_norm.as_ref().map(|norm| {
             let mut raw = self.activation(qkv.len());
             device.copy(qkv.all(), raw.all_mut());
-            device.head_norm(heads, self.reads.weights.vector(norm), arch.rms_eps, qkv.all_mut());
+            device.head_norm(heads, self.reads.weights.vector(norm), self.arch.rms_eps, qkv.all_mut());
             raw
         });
-        let mut attention = self.activation(rows * arch.attention_width());
-        attend(&mut qkv, &mut attention);
-        let mut mid = device.alloc(rows * hidden);
-        self.o().forward(&attention, Some(x), &mut mid);
+        Projected { input_inv, raw_qkv, qkv }
+    }
 
-        let (normed, mid_inv) = self.norm(&mid, &layout.post_norm);
+    /// The output of `x` and what its tokens' attention gathered.
+    fn finish(&self, x: &D::Buf, attention: &D::Buf) -> Finished<D> {
+        let (device, rows, hidden, ffn) =
+            (self.reads.device, self.reads.rows, self.arch.hidden, self.arch.ffn);
+        let mut mid = device.alloc(rows * hidden);
+        self.o().forward(attention, Some(x), &mut mid);
+        let (normed, mid_inv) = self.norm(&mid, &self.layout.post_norm);
         let mut gate_up = self.activation(rows * 2 * ffn);
         self.gate_up().forward(&normed, None, &mut gate_up);
         let mut act = self.activation(rows * ffn);
         device.swiglu(ffn, gate_up.all(), act.all_mut());
         let mut y = device.alloc(rows * hidden);
         self.down().forward(&act, Some(&mid), &mut y);
-        (y, Kept { input_inv, raw_qkv, qkv, attention, mid, mid_inv, gate_up })
+        Finished { y, mid, mid_inv, gate_up }
     }
 
     /// RMSNorm of `x`, and the inverse root mean square of each row.

@@ -51,15 +51,19 @@ impl<'a, D: Device> Generator<'a, D> {
         for (index, packed) in self.layers.iter().enumerate() {
             let window = policy.arch.windows[index];
             let layer = policy.layer(index, rows, Some(packed), None);
-            (x, _) = layer.forward_with(&x, |qkv, attention| {
+            let attend = |qkv: &mut D::Buf, attention: &mut D::Buf| {
                 device.rotate(&plan, self.heads(), false, qkv.all_mut());
                 device.store(cache, index, qkv.all(), slots);
                 device.attention(&plan, self.heads(), window, qkv.all(), attention.all_mut(), lse.all_mut());
-            });
+            };
+            if index + 1 < self.layers.len() {
+                (x, _) = layer.forward_with(&x, attend);
+            } else {
+                let at_ends = policy.layer(index, last.len(), Some(packed), None);
+                x = layer.forward_at(&x, attend, &last, &at_ends);
+            }
         }
-        let mut ends = device.alloc(last.len() * hidden);
-        device.gather_rows(x.all(), &last, hidden, ends.all_mut());
-        Ok(self.logits(last.len(), &ends))
+        Ok(self.logits(last.len(), &x))
     }
 
     /// Runs one token of each sequence; the logits that follow, `[sequences, V]`.

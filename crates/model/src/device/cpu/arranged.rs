@@ -32,19 +32,19 @@ pub enum Arranged {
 
 impl Arranged {
     /// Arranges `weight [n, k]`.
-    pub fn new(team: &Team, weight: &[f32], n: usize, k: usize) -> Self {
+    pub fn new(team: &Team, pool: &Arc<Pool>, weight: &[f32], n: usize, k: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
         if amx::available() && n * k <= TILED_UP_TO {
-            return Self::Tiles(TiledWeight::new(team, Elements::Single(weight), n, k));
+            return Self::Tiles(TiledWeight::new(team, pool, Elements::Single(weight), n, k));
         }
-        Self::Panels(Packed::new(team, weight, n, k))
+        Self::Panels(Packed::new(team, pool, weight, n, k))
     }
 
     /// Arranges `weight [n, k]` of 16 bits, in as many bytes.
-    pub fn of_half(team: &Team, weight: HalfSlice<'_>, n: usize, k: usize) -> Self {
+    pub fn of_half(team: &Team, pool: &Arc<Pool>, weight: HalfSlice<'_>, n: usize, k: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
         if amx::available() && weight.format == HalfFormat::Bf16 {
-            return Self::Tiles(TiledWeight::new(team, Elements::Bf16(weight.bits), n, k));
+            return Self::Tiles(TiledWeight::new(team, pool, Elements::Bf16(weight.bits), n, k));
         }
         Self::Panels(Packed::of_half(team, weight, n, k))
     }
@@ -116,8 +116,8 @@ mod tests {
     fn a_row_is_right_and_does_not_depend_on_the_others() {
         for (rows, n, k) in [(1, 64, 16), (5, 100, 33), (40, 130, 700), (270, 33, 40)] {
             let single: Vec<f32> = (0..n * k).map(value).collect();
-            assert_product(&|team| Arranged::new(team, &single, n, k), &single, rows, n, k);
-            let panels = |team: &Team| Arranged::Panels(Packed::new(team, &single, n, k));
+            assert_product(&|team| Arranged::new(team, &Arc::default(), &single, n, k), &single, rows, n, k);
+            let panels = |team: &Team| Arranged::Panels(Packed::new(team, &Arc::default(), &single, n, k));
             assert_product(&panels, &single, rows, n, k);
             for format in [HalfFormat::Bf16, HalfFormat::F16] {
                 let bits: Vec<u16> = match format {
@@ -127,7 +127,13 @@ mod tests {
                 let weight = HalfSlice { format, bits: &bits };
                 let mut wide = vec![0.0; n * k];
                 weight.widen(&mut wide);
-                assert_product(&|team| Arranged::of_half(team, weight, n, k), &wide, rows, n, k);
+                assert_product(
+                    &|team| Arranged::of_half(team, &Arc::default(), weight, n, k),
+                    &wide,
+                    rows,
+                    n,
+                    k,
+                );
                 let panels = |team: &Team| Arranged::Panels(Packed::of_half(team, weight, n, k));
                 assert_product(&panels, &wide, rows, n, k);
             }
@@ -144,7 +150,7 @@ mod tests {
             to[..k].copy_from_slice(from);
         }
         let (team, pool) = (Team::current(), Arc::default());
-        let weight = Arranged::new(&team, &weight, n, k);
+        let weight = Arranged::new(&team, &pool, &weight, n, k);
         let (mut dense, mut apart) = (vec![f32::NAN; rows * n], vec![7.0; rows * (n + 2)]);
         weight.apply(&team, &pool, rows, None, false, &x, &mut dense);
         weight.apply(&team, &pool, rows, Some((k + 3, n + 2)), false, &spread, &mut apart);

@@ -4,8 +4,11 @@
 //! vectors over tokens, and values by rows. Pages are shared freely between chains: only slots that a chain counts are
 //! read.
 
+use std::sync::Arc;
+
 use super::aligned::AlignedVec;
 use super::attention::softmax_row;
+use super::pool::{CpuBuffer, Pool};
 use super::shared::SharedSlice;
 use super::team::Team;
 use super::tile::{Target, Tile, padded};
@@ -14,13 +17,13 @@ use crate::vectorized::vectorized;
 
 /// Rows whose places are asked for before they are written.
 const AHEAD: usize = 2;
-/// Floats that are asked of the system at once at least: 4 MiB, which it backs by huge pages. Touching fresh memory by 4 KiB cost
-/// a twentieth of the benchmarks' decode.
+/// Floats that are asked for at once at least: 4 MiB, which the system backs by huge pages. Touching fresh memory by 4 KiB cost a
+/// twentieth of the benchmarks' decode.
 const SLAB: usize = 1 << 20;
 
 /// Keys and values by pages, many of which are one allocation.
 pub struct PagedCache {
-    slabs: Vec<AlignedVec>,
+    slabs: Vec<CpuBuffer>,
     layers: usize,
     heads: Heads,
 }
@@ -64,10 +67,10 @@ impl PagedCache {
     }
 
     /// Makes room for pages `0..pages`.
-    pub fn reserve(&mut self, pages: usize) {
+    pub fn reserve(&mut self, pool: &Arc<Pool>, pages: usize) {
         let (slab_pages, page_len) = (self.slab_pages(), self.page_len());
         while self.slabs.len() * slab_pages < pages {
-            self.slabs.push(AlignedVec::zeros(slab_pages * page_len));
+            self.slabs.push(pool.take(slab_pages * page_len));
         }
     }
 

@@ -260,11 +260,11 @@ impl Device for Cpu {
     }
 
     fn pack(&self, weight: Ref<'_>, n: usize, k: usize) -> Arranged {
-        Arranged::new(&self.team, weight.slice(), n, k)
+        Arranged::new(&self.team, &self.pool, weight.slice(), n, k)
     }
 
     fn pack_half(&self, weight: HalfRef<'_>, n: usize, k: usize) -> Arranged {
-        Arranged::of_half(&self.team, weight.buffer.slice(weight.range), n, k)
+        Arranged::of_half(&self.team, &self.pool, weight.buffer.slice(weight.range), n, k)
     }
 
     fn linear_within(
@@ -284,7 +284,7 @@ impl Device for Cpu {
     }
 
     fn reserve_pages(&self, cache: &mut cache::PagedCache, pages: usize) {
-        cache.reserve(pages);
+        cache.reserve(&self.pool, pages);
     }
 
     fn store(&self, cache: &mut cache::PagedCache, layer: usize, qkv: Ref<'_>, slots: &[Slot]) {

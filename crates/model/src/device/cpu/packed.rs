@@ -4,8 +4,11 @@
 //! against contiguous vectors of the panel. Each output is one chain of fused multiply-adds over `k` in order: a row's
 //! result is bit-equal whatever other rows are computed beside it and on whatever number of threads.
 
+use std::sync::Arc;
+
 use super::aligned::AlignedVec;
 use super::half::{HalfSlice, Halves};
+use super::pool::{CpuBuffer, Pool};
 use super::shared::SharedSlice;
 use super::team::Team;
 use super::tile::{LANES, Target, Tile};
@@ -36,15 +39,15 @@ fn width() -> usize {
 /// Panels of f32, or of the 16 bits that the weight came with: half the bytes to read, and each part of a panel is widened
 /// when its turn comes.
 enum Panels {
-    Single(AlignedVec),
+    Single(CpuBuffer),
     Half(Halves),
 }
 
 impl Packed {
     /// Arranges `weight [n, k]`.
-    pub fn new(team: &Team, weight: &[f32], n: usize, k: usize) -> Self {
+    pub fn new(team: &Team, pool: &Arc<Pool>, weight: &[f32], n: usize, k: usize) -> Self {
         let width = width();
-        let mut panels = AlignedVec::zeros(n.div_ceil(width) * width * k);
+        let mut panels = pool.take(n.div_ceil(width) * width * k);
         arrange(team, weight, (n, k), width, &mut panels);
         Self { panels: Panels::Single(panels), n, k, width }
     }

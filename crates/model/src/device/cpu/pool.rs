@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::super::Buffer;
 use super::aligned::AlignedVec;
 
-/// Buffers smaller than this are left to the allocator.
-const POOLED_FROM: usize = 1 << 14;
+/// Buffers smaller than this, 4 KiB, are left to the allocator, which would zero larger ones anew each time.
+const POOLED_FROM: usize = 1 << 10;
 
 /// What is held at most, where so much was asked for at once. Without the eighth a step whose buffers are of many sizes gives back
 /// at each of its turns what it needs at the next: the small shape of the benchmarks asked for 110 MB anew in every step.

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::aligned::AlignedVec;
 use super::super::operand::{Elements, Operand, blocks};
 use super::super::pool::{CpuBuffer, Pool};
 use super::super::shared::SharedSlice;
@@ -27,7 +26,7 @@ const ARRANGED_TERMS: usize = 256;
 /// Each output is summed in the same order whatever other rows are computed beside it and on whatever number of threads, so
 /// that a row's result is bit-equal.
 pub struct TiledWeight {
-    panels: AlignedVec,
+    panels: CpuBuffer,
     pieces: Pieces,
     n: usize,
     k: usize,
@@ -38,7 +37,7 @@ impl TiledWeight {
     ///
     /// # Panics
     /// When the processor lacks the unit, or there are fewer elements than `n * k`: errors of the engine.
-    pub fn new(team: &Team, elements: Elements<'_>, n: usize, k: usize) -> Self {
+    pub fn new(team: &Team, pool: &Arc<Pool>, elements: Elements<'_>, n: usize, k: usize) -> Self {
         assert!(super::available(), "a weight in tiles without a unit for them");
         let weight = Operand { elements, apart: k, by_terms: false };
         assert!(weight.holds(n, k), "a weight of {n} x {k} with fewer elements");
@@ -47,7 +46,7 @@ impl TiledWeight {
             _ => Pieces::Exact,
         };
         let panel_len = pack::panel_len(k, stored(pieces));
-        let mut panels = AlignedVec::zeros(n.div_ceil(SIDE) * panel_len);
+        let mut panels = pool.take(n.div_ceil(SIDE) * panel_len);
         team.chunks(&mut panels, panel_len.max(1), |panel, out| {
             let lines = panel * SIDE..((panel + 1) * SIDE).min(n);
             // SAFETY: a processor with the unit has the vectors; the operand holds its shape.
