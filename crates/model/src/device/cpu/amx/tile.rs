@@ -340,6 +340,16 @@ pub fn store(_: &Tiles, rows: usize, sums: &mut Sums) {
 }
 
 impl Sums {
+    /// Replaces those.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn set(&mut self, row: usize, half: usize, to: __m512) {
+        let start = row * SIDE + half * LINES;
+        let vector = &mut self.0[start..start + LINES];
+        // SAFETY: 16 elements, which begin at a cache line.
+        unsafe { _mm512_store_ps(vector.as_mut_ptr(), to) };
+    }
+
     /// Adds the first rows of other sums.
     #[target_feature(enable = "avx512f")]
     pub fn add(&mut self, other: &Self, rows: usize) {

@@ -23,6 +23,9 @@ use super::tile::padded;
 use crate::device::Heads;
 pub use vectors::softmax_row;
 
+/// Tokens of a tree that are worth a matrix unit, which computes blocks of 32 x 32 x 32.
+const UNIT_FROM: usize = 24;
+
 /// Everything that both passes need to know.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
@@ -59,17 +62,18 @@ impl Attention<'_> {
 
     /// `out [T, heads * dim]` and `lse [heads, T]`.
     pub fn forward(&self, out: &mut [f32], lse: &mut [f32]) {
-        self.forward_on(has_unit(), out, lse);
+        self.forward_on(has_unit().then_some(UNIT_FROM), out, lse);
     }
 
-    fn forward_on(&self, unit: bool, out: &mut [f32], lse: &mut [f32]) {
+    /// The same on the matrix unit for trees of so many tokens and more, if at all.
+    fn forward_on(&self, unit: Option<usize>, out: &mut [f32], lse: &mut [f32]) {
         let (out, lse) = (SharedSlice::new(out), SharedSlice::new(lse));
         let tasks = self.tasks();
         self.team.run(tasks.len(), |task| {
             let (tree, head) = tasks[task];
             match unit {
                 #[cfg(target_arch = "x86_64")]
-                true => amx::attention::forward(self, tree, head, &out, &lse),
+                Some(from) if tree.len >= from => amx::attention::forward(self, tree, head, &out, &lse),
                 _ => vectors::forward(self, tree, head, &out, &lse),
             }
         });
@@ -77,10 +81,10 @@ impl Attention<'_> {
 
     /// `dqkv [T, width]`, overwritten, from the gradient `dout` of the forward pass's `out`.
     pub fn backward(&self, out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
-        self.backward_on(has_unit(), out, lse, dout, dqkv);
+        self.backward_on(has_unit().then_some(UNIT_FROM), out, lse, dout, dqkv);
     }
 
-    fn backward_on(&self, unit: bool, out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+    fn backward_on(&self, unit: Option<usize>, out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
         let total = self.qkv.len() / self.heads.width();
         let tasks = self.tasks();
         let shared = SharedSlice::new(dqkv);
@@ -89,7 +93,9 @@ impl Attention<'_> {
             let lse = &lse[head * total..(head + 1) * total];
             match unit {
                 #[cfg(target_arch = "x86_64")]
-                true => amx::attention::backward(self, tree, head, out, lse, dout, &shared),
+                Some(from) if tree.len >= from => {
+                    amx::attention::backward(self, tree, head, out, lse, dout, &shared)
+                }
                 _ => vectors::backward(self, tree, head, out, lse, dout, &shared),
             }
         });
@@ -153,7 +159,7 @@ mod tests {
     }
 
     /// Output, log-sum-exp and gradients.
-    fn results(unit: bool, threads: usize, heads: Heads, window: Option<usize>) -> [Vec<f32>; 3] {
+    fn results(unit: Option<usize>, threads: usize, heads: Heads, window: Option<usize>) -> [Vec<f32>; 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (team, plan) = (pool.install(Team::current), forest());
         let total = plan.tokens.len();
@@ -184,15 +190,15 @@ mod tests {
         for (heads, kv_heads, dim) in [(4, 2, 64), (3, 1, 16), (2, 2, 8), (2, 1, 40), (1, 1, 96)] {
             let heads = Heads { heads, kv_heads, dim };
             for window in [None, Some(1), Some(40), Some(100)] {
-                let vectors = results(false, 2, heads, window);
-                let unit = results(true, 1, heads, window);
+                let vectors = results(None, 2, heads, window);
+                let unit = results(Some(1), 1, heads, window);
                 for ((vectors, unit), what) in vectors.iter().zip(&unit).zip(["out", "lse", "gradients"]) {
                     // Scores and their gradients are sums of up to 96 products of at most 4, of some 20: both units round them
                     // by 2^-24 of that at each of their sums, and gradients of scores are small differences of such.
                     let difference = difference(unit, vectors);
                     assert!(difference < 1.2e-5, "{what} of {heads:?}, window {window:?}: {difference:e}");
                 }
-                assert!(unit == results(true, 3, heads, window), "{heads:?} on three threads");
+                assert!(unit == results(Some(1), 3, heads, window), "{heads:?} on three threads");
             }
         }
     }

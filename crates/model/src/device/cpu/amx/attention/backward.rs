@@ -1,8 +1,8 @@
 //! The gradients of one head's queries, keys and values.
 //!
 //! The gradients of keys and values are summed transposed, `[dim, keys]`: then all that is cut between two products is cut in
-//! rows as they lie. Queries are worked on several blocks at a time, so that those sums are taken out of tiles once for all of
-//! them.
+//! rows as they lie. Several blocks of queries meet several blocks of keys at a time, so that sums are taken out of tiles once for
+//! all of them, and what is between two products stays in the second-level cache.
 
 use std::ops::Range;
 
@@ -13,14 +13,9 @@ use super::super::super::shared::SharedSlice;
 use super::super::super::tile::padded;
 use super::super::pack::Side;
 use super::super::tile::{SIDE, Sums};
-use super::Head;
 use super::blocks::{Panels, Queries, Run, STEP};
 use super::rows::{OfRows, Pieces, dots, gradients, put_rows, put_turned};
-
-/// Blocks of queries that are worked on together.
-const TOGETHER: usize = 8;
-/// Floats of their gradients in pieces, for all keys: three quarters of a megabyte, which tests see at a smaller size.
-const ROOM: usize = if cfg!(test) { 8 * STEP } else { 3 << 16 };
+use super::{Head, TOGETHER};
 
 /// What the gradients are computed from, in every arrangement that a product reads.
 struct Operands<'a> {
@@ -86,14 +81,16 @@ struct OfKeys {
     dv_t: CpuBuffer,
 }
 
-/// Blocks of queries of one segment that are worked on together, and the keys that they see.
+/// Blocks of queries of one segment that are worked on together.
 struct Part {
     segment: usize,
-    queries: Vec<Queries>,
+    /// The first block, counted from the segment's first.
     first: usize,
-    runs: Vec<Run>,
-    /// Blocks of keys of all runs.
-    columns: usize,
+    queries: Vec<Queries>,
+    of_rows: Vec<OfRows>,
+    /// Sums of each block's gradients, 32 dimensions at a time, and whether they have begun.
+    dq: CpuBuffer,
+    begun: Vec<bool>,
 }
 
 impl Operands<'_> {
@@ -104,74 +101,65 @@ impl Operands<'_> {
         let mut of_keys = OfKeys { dk_t: pool.take(sums), dv_t: pool.take(sums) };
         for (number, segment) in tree.segments.iter().enumerate() {
             let count = blocks.of_segment(number).len();
-            let mut first = 0;
-            while first < count {
-                let part = self.part(number, segment, first);
-                first += part.queries.len();
-                let by_keys = self.add(&part, &mut of_keys);
-                self.put_queries(&part, &by_keys, dq, apart);
+            for first in (0..count).step_by(TOGETHER) {
+                let mut part = self.part(number, segment, first..(first + TOGETHER).min(count));
+                let seen = part.queries[0].seen().start..part.last().seen().end;
+                for run in Run::of(tree, segment, &seen).iter().flat_map(|run| run.cut(TOGETHER)) {
+                    let by_keys = self.add(&part, &run, &mut of_keys);
+                    self.add_queries(&mut part, &run, &by_keys);
+                }
+                self.put_queries(&mut part, dq, apart);
             }
         }
         let OfKeys { mut dk_t, mut dv_t } = of_keys;
         [self.turned(&mut dk_t, self.scale), self.turned(&mut dv_t, 1.0)]
     }
 
-    /// The blocks from `first` on that are worked on next.
-    fn part(&self, number: usize, segment: &TreeSegment, first: usize) -> Part {
-        let blocks = self.head.blocks.of_segment(number).len();
-        let keys = (segment.position + segment.len).div_ceil(SIDE);
-        let count = (ROOM / (keys * STEP)).clamp(1, TOGETHER).min(blocks - first);
-        let queries: Vec<Queries> =
-            (first..first + count).map(|block| Queries::new(segment, block, self.window)).collect();
-        let seen = queries[0].seen().start..queries[count - 1].seen().end;
-        let runs = Run::of(self.head.tree, segment, &seen);
-        let columns = runs.iter().map(|run| run.count).sum();
-        Part { segment: number, queries, first, runs, columns }
+    /// Some blocks of a segment's queries.
+    fn part(&self, number: usize, segment: &TreeSegment, blocks: Range<usize>) -> Part {
+        let (first, count) = (blocks.start, blocks.len());
+        let queries: Vec<Queries> = blocks.map(|block| Queries::new(segment, block, self.window)).collect();
+        let of_rows = queries.iter().map(|queries| self.of_rows(queries)).collect();
+        let dq = self.head.pool.take(count * self.head.dim.div_ceil(SIDE) * SIDE * SIDE);
+        Part { segment: number, first, queries, of_rows, dq, begun: vec![false; count] }
     }
 
-    /// Adds what a part's queries give to the gradients of keys and values. Gives the gradients of its scores in pieces, row by row
-    /// of blocks.
-    fn add(&self, part: &Part, to: &mut OfKeys) -> CpuBuffer {
+    /// Adds what a part's queries give to the gradients of a run's keys and values. Gives the gradients of its scores in pieces,
+    /// a row of blocks for each block of queries.
+    fn add(&self, part: &Part, run: &Run, to: &mut OfKeys) -> CpuBuffer {
         let (head, count) = (&self.head, part.queries.len());
         let own = head.blocks.of_segment(part.segment);
-        let of_rows: Vec<OfRows> = part.queries.iter().map(|queries| self.of_rows(queries)).collect();
-        let (mut probs, mut by_queries) = (head.pool.take(count * STEP), head.pool.take(count * STEP));
-        let mut by_keys = head.pool.take(count * part.columns * STEP);
+        let [mut probs, mut by_queries] = [(); 2].map(|()| head.pool.take(count * STEP));
+        let mut by_keys = head.pool.take(count * run.count * STEP);
         let [mut scores, mut d_probs] = [(); 2].map(|()| head.pool.take(count * SIDE * SIDE));
-        let mut column = 0;
-        for run in &part.runs {
-            let keys = head.blocks.of_segment(run.segment);
-            for block in 0..run.count {
-                let key = keys.start + run.block + block;
-                let seeing = part.seeing(run, block);
-                // All of one kind before the next: what they share stays in the first-level cache.
-                for (left, right, sums) in
-                    [(&self.q, &self.k, &mut scores), (&self.d_out, &self.v, &mut d_probs)]
-                {
-                    for (index, sums) in seeing.clone().zip(Sums::of(sums)) {
-                        let pair = (left.block(own.start + part.first + index), right.block(key));
-                        head.product(part.queries[index].rows, [pair].into_iter(), sums);
-                    }
+        for block in 0..run.count {
+            let key = head.blocks.of_segment(run.segment).start + run.block + block;
+            let seeing = part.seeing(run, block);
+            // All of one kind before the next: what they share stays in the first-level cache.
+            for (left, right, sums) in [(&self.q, &self.k, &mut scores), (&self.d_out, &self.v, &mut d_probs)]
+            {
+                for (index, sums) in seeing.clone().zip(Sums::of(sums)) {
+                    let pair = (left.block(own.start + part.first + index), right.block(key));
+                    head.product(part.queries[index].rows, [pair].into_iter(), sums);
                 }
-                let sums = Sums::of(&mut scores).iter().zip(Sums::of(&mut d_probs).iter());
-                for ((place, index), sums) in seeing.clone().enumerate().zip(sums) {
-                    let out = Pieces {
-                        probs: &mut probs[place * STEP..],
-                        by_queries: &mut by_queries[place * STEP..],
-                        by_keys: &mut by_keys[(index * part.columns + column) * STEP..],
-                    };
-                    let (queries, of_rows) = (&part.queries[index], &of_rows[index]);
-                    // SAFETY: whoever has tiles has the vectors.
-                    unsafe { gradients(queries, (run, block), self.scale, of_rows, sums, out) };
-                }
-                // The part that a block of keys belongs to is the first that sees it.
-                let begun = run.segment != part.segment || run.block + block < part.first;
-                let terms = part.first + seeing.start..part.first + seeing.end;
-                let right = ..seeing.len() * STEP;
-                self.add_keys(&self.d_out_t, &own, terms.clone(), &probs[right], key, begun, &mut to.dv_t);
-                self.add_keys(&self.q_t, &own, terms, &by_queries[right], key, begun, &mut to.dk_t);
-                column += 1;
             }
+            let sums = Sums::of(&mut scores).iter().zip(Sums::of(&mut d_probs).iter());
+            for ((place, index), sums) in seeing.clone().enumerate().zip(sums) {
+                let out = Pieces {
+                    probs: &mut probs[place * STEP..],
+                    by_queries: &mut by_queries[place * STEP..],
+                    by_keys: &mut by_keys[(index * run.count + block) * STEP..],
+                };
+                let (queries, of_rows) = (&part.queries[index], &part.of_rows[index]);
+                // SAFETY: whoever has tiles has the vectors.
+                unsafe { gradients(queries, (run, block), self.scale, of_rows, sums, out) };
+            }
+            // The part that a block of keys belongs to is the first that sees it.
+            let begun = run.segment != part.segment || run.block + block < part.first;
+            let terms = part.first + seeing.start..part.first + seeing.end;
+            let right = ..seeing.len() * STEP;
+            self.add_keys(&self.d_out_t, &own, terms.clone(), &probs[right], key, begun, &mut to.dv_t);
+            self.add_keys(&self.q_t, &own, terms, &by_queries[right], key, begun, &mut to.dk_t);
         }
         by_keys
     }
@@ -199,45 +187,54 @@ impl Operands<'_> {
         if terms.is_empty() {
             return;
         }
-        let dim = self.head.dim;
-        let panels = dim.div_ceil(SIDE);
+        let panels = self.head.dim.div_ceil(SIDE);
         let sums = Sums::of(&mut to[key * panels * SIDE * SIDE..][..panels * SIDE * SIDE]);
-        let mut added = Sums::zeros();
         for (panel, sums) in sums.iter_mut().enumerate() {
-            let rows = (dim - panel * SIDE).min(SIDE);
-            let pair = (left.steps(own, panel, terms.clone()), right);
-            let into = if begun { &mut added } else { &mut *sums };
-            self.head.product(rows, [pair].into_iter(), into);
-            if begun {
-                // SAFETY: whoever has tiles has the vectors.
-                unsafe { sums.add(&added, rows) };
+            let rows = (self.head.dim - panel * SIDE).min(SIDE);
+            self.add_product(rows, (left.steps(own, panel, terms.clone()), right), begun, sums);
+        }
+    }
+
+    /// Adds a product to sums, or begins them with it.
+    fn add_product(&self, rows: usize, pair: (&[f32], &[f32]), begun: bool, sums: &mut Sums) {
+        if !begun {
+            return self.head.product(rows, [pair].into_iter(), sums);
+        }
+        let mut added = Sums::zeros();
+        self.head.product(rows, [pair].into_iter(), &mut added);
+        // SAFETY: whoever has tiles has the vectors.
+        unsafe { sums.add(&added, rows) };
+    }
+
+    /// Adds what a run's keys give to the gradients of a part's queries.
+    fn add_queries(&self, part: &mut Part, run: &Run, by_keys: &[f32]) {
+        let panels = self.head.dim.div_ceil(SIDE);
+        let keys = self.head.blocks.of_segment(run.segment);
+        for (index, queries) in part.queries.iter().enumerate() {
+            let seen = run.seen(&queries.seen());
+            if seen.is_empty() {
+                continue;
             }
+            let left = &by_keys[(index * run.count + seen.start) * STEP..][..seen.len() * STEP];
+            let sums = &mut Sums::of(&mut part.dq)[index * panels..(index + 1) * panels];
+            for (panel, sums) in sums.iter_mut().enumerate() {
+                let right = self.k_t.steps(&keys, panel, run.block + seen.start..run.block + seen.end);
+                self.add_product(queries.rows, (left, right), part.begun[index], sums);
+            }
+            part.begun[index] = true;
         }
     }
 
     /// Writes the gradients of a part's queries.
-    fn put_queries(&self, part: &Part, by_keys: &[f32], dq: &SharedSlice<'_>, apart: usize) {
-        let dim = self.head.dim;
-        let mut result = Sums::zeros();
-        for (index, queries) in part.queries.iter().enumerate() {
-            let rows = &by_keys[index * part.columns * STEP..][..part.columns * STEP];
-            for (panel, first) in (0..dim).step_by(SIDE).enumerate() {
-                let mut column = 0;
-                let pairs = part.runs.iter().filter_map(|run| {
-                    let start = column;
-                    column += run.count;
-                    let seen = part.seen(run, &queries.seen());
-                    let left = &rows[(start + seen.start) * STEP..(start + seen.end) * STEP];
-                    let keys = self.head.blocks.of_segment(run.segment);
-                    let right = self.k_t.steps(&keys, panel, run.block + seen.start..run.block + seen.end);
-                    (!left.is_empty()).then_some((left, right))
-                });
-                self.head.product(queries.rows, pairs, &mut result);
-                let (factors, columns) = ([self.scale; SIDE], (dim - first).min(SIDE));
-                let to = dq.after(queries.local * apart + first).as_mut_ptr();
+    fn put_queries(&self, part: &mut Part, dq: &SharedSlice<'_>, apart: usize) {
+        let (dim, panels) = (self.head.dim, self.head.dim.div_ceil(SIDE));
+        for (queries, sums) in part.queries.iter().zip(Sums::of(&mut part.dq).chunks_exact(panels)) {
+            for (panel, sums) in sums.iter().enumerate() {
+                let (factors, columns) = ([self.scale; SIDE], (dim - panel * SIDE).min(SIDE));
+                let to = dq.after(queries.local * apart + panel * SIDE).as_mut_ptr();
                 // SAFETY: whoever has tiles has the vectors; `backward` found the rows to be there, and the columns of a head's
                 // queries belong to its task alone.
-                unsafe { put_rows(&result, &factors[..queries.rows], columns, to, apart) };
+                unsafe { put_rows(sums, &factors[..queries.rows], columns, to, apart) };
             }
         }
     }
@@ -275,9 +272,8 @@ impl Part {
         start..start + self.queries[start..].iter().take_while(|queries| sees(queries)).count()
     }
 
-    /// The blocks of a run that are seen.
-    fn seen(&self, run: &Run, seen: &Range<usize>) -> Range<usize> {
-        let start = (0..run.count).position(|block| run.sees(block, seen)).unwrap_or(run.count);
-        start..start + (start..run.count).take_while(|block| run.sees(*block, seen)).count()
+    /// The last block.
+    fn last(&self) -> &Queries {
+        &self.queries[self.queries.len() - 1]
     }
 }

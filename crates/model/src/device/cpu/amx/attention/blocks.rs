@@ -113,6 +113,24 @@ impl Run {
         (below(before(visible.end.min(self.end))) & !below(before(visible.start))) as u32
     }
 
+    /// The run in parts of at most so many blocks.
+    pub fn cut(&self, most: usize) -> impl Iterator<Item = Self> {
+        let Self { segment, block, count, position, end } = *self;
+        (0..count).step_by(most).map(move |first| Self {
+            segment,
+            block: block + first,
+            count: most.min(count - first),
+            position: position + first * SIDE,
+            end,
+        })
+    }
+
+    /// The blocks with any key among the `seen` positions.
+    pub fn seen(&self, seen: &Range<usize>) -> Range<usize> {
+        let start = (0..self.count).position(|block| self.sees(block, seen)).unwrap_or(self.count);
+        start..start + (start..self.count).take_while(|block| self.sees(*block, seen)).count()
+    }
+
     /// Whether any key of a block is among the `seen` positions.
     pub fn sees(&self, block: usize, seen: &Range<usize>) -> bool {
         let first = self.position + block * SIDE;

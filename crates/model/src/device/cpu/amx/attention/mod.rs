@@ -21,6 +21,9 @@ use blocks::{Blocks, STEP};
 pub use forward::forward;
 use std::sync::Arc;
 
+/// Blocks of queries, and of keys, that are worked on together, which tests see at a smaller number.
+const TOGETHER: usize = if cfg!(test) { 3 } else { 8 };
+
 /// One query head of a tree.
 struct Head<'a> {
     pool: &'a Arc<Pool>,

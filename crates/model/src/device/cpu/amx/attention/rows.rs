@@ -2,11 +2,13 @@
 //! the next product's operand, and sums on their way out.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::pack::{put, transpose};
 use super::super::tile::{SIDE, Sums};
 use super::super::unit::{LINES, TILE};
 use super::blocks::{Queries, Run, STEP};
+use crate::math;
 
 /// `e^x` where a bit of `lanes` says so and `x` is not under -87.3, else 0: `math::exp` to the last bit for all that is at most 88.
 #[inline]
@@ -31,42 +33,77 @@ fn halves(lanes: u32) -> [__mmask16; 2] {
     [lanes as __mmask16, (lanes >> LINES) as __mmask16]
 }
 
-/// Turns the scores of a block of queries, sums of each block of keys in the order of `runs`, into pieces of
-/// `e^(scale (score - max))` as a left operand's panel of as many steps. Gives each row's `scale max` and sum.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub fn softmax(
-    queries: &Queries,
-    runs: &[Run],
-    scale: f32,
-    scores: &[Sums],
-    pieces: &mut [f32],
-) -> [(f32, f32); SIDE] {
-    assert!(pieces.len() >= scores.len() * STEP, "room for the pieces of {} blocks", scores.len());
-    let mut rows = [(0.0, 0.0); SIDE];
-    for (row, of_row) in rows.iter_mut().enumerate().take(queries.rows) {
-        let visible = queries.visible(row);
-        let blocks =
-            || runs.iter().flat_map(|run| (0..run.count).map(|block| halves(run.lanes(block, &visible))));
-        let mut max = _mm512_set1_ps(f32::NEG_INFINITY);
-        for (scores, lanes) in scores.iter().zip(blocks()) {
-            for (half, lanes) in lanes.into_iter().enumerate() {
-                // Where either is no number the second is taken: those are passed over.
-                max = _mm512_mask_max_ps(max, lanes, scores.vector(row, half), max);
-            }
-        }
-        let max = _mm512_reduce_max_ps(max) * scale;
-        let (scale, shift) = (_mm512_set1_ps(scale), _mm512_set1_ps(max));
-        let mut sum = _mm512_setzero_ps();
-        for ((scores, lanes), pieces) in scores.iter().zip(blocks()).zip(pieces.chunks_exact_mut(STEP)) {
-            let e = |half: usize| exp(lanes[half], _mm512_fmsub_ps(scores.vector(row, half), scale, shift));
-            let (low, high) = (e(0), e(1));
-            sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
-            // SAFETY: a row of the step's tiles.
-            unsafe { put::<3>(low, high, row % LINES, pieces[row / LINES * TILE..].as_mut_ptr()) };
-        }
-        *of_row = (max, _mm512_reduce_add_ps(sum));
+/// What is known of the scores of a block of queries so far, row by row.
+pub struct Softmax {
+    /// The largest, scaled.
+    pub max: [f32; SIDE],
+    /// Sum of `e^(scaled score - max)`.
+    pub sum: [f32; SIDE],
+}
+
+impl Softmax {
+    /// Of no keys.
+    pub fn of_nothing() -> Self {
+        Self { max: [f32::NEG_INFINITY; SIDE], sum: [0.0; SIDE] }
     }
-    rows
+
+    /// Takes in the scores of some `blocks` of a run's keys, and turns them into pieces of `e^(scaled score - max)` as a left
+    /// operand's panel of as many steps. Gives each row's factor of what was summed before, when its maximum was another.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub fn take_in(
+        &mut self,
+        queries: &Queries,
+        (run, blocks): (&Run, Range<usize>),
+        scale: f32,
+        scores: &[Sums],
+        pieces: &mut [f32],
+    ) -> [f32; SIDE] {
+        assert!(scores.len() >= blocks.len() && pieces.len() >= blocks.len() * STEP, "room for {blocks:?}");
+        let mut factors = [0.0; SIDE];
+        for row in 0..queries.rows {
+            let visible = queries.visible(row);
+            let lanes = |block: usize| halves(run.lanes(block, &visible));
+            let before = self.max[row];
+            let mut max = _mm512_set1_ps(f32::NEG_INFINITY);
+            for (scores, block) in scores.iter().zip(blocks.clone()) {
+                for (half, lanes) in lanes(block).into_iter().enumerate() {
+                    // Where either is no number the second is taken: those are passed over.
+                    max = _mm512_mask_max_ps(max, lanes, scores.vector(row, half), max);
+                }
+            }
+            let max = before.max(_mm512_reduce_max_ps(max) * scale);
+            let (of_scores, shift) = (_mm512_set1_ps(scale), _mm512_set1_ps(max));
+            let mut sum = _mm512_setzero_ps();
+            let panel = pieces.chunks_exact_mut(STEP);
+            for ((scores, block), pieces) in scores.iter().zip(blocks.clone()).zip(panel) {
+                let lanes = lanes(block);
+                let e = |half: usize| {
+                    exp(lanes[half], _mm512_fmsub_ps(scores.vector(row, half), of_scores, shift))
+                };
+                let (low, high) = (e(0), e(1));
+                sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
+                // SAFETY: a row of the step's tiles.
+                unsafe { put::<3>(low, high, row % LINES, pieces[row / LINES * TILE..].as_mut_ptr()) };
+            }
+            // Before the first visible key there is nothing to be multiplied.
+            let factor = if before == f32::NEG_INFINITY { 0.0 } else { math::exp(before - max) };
+            self.sum[row] = self.sum[row] * factor + _mm512_reduce_add_ps(sum);
+            (self.max[row], factors[row]) = (max, factor);
+        }
+        factors
+    }
+}
+
+/// `sums = sums * factor + other`, row by row.
+#[target_feature(enable = "avx512f")]
+pub fn rescale_and_add(sums: &mut Sums, factors: &[f32], other: &Sums) {
+    for (row, factor) in factors.iter().enumerate() {
+        for half in 0..2 {
+            let factor = _mm512_set1_ps(*factor);
+            let sum = _mm512_fmadd_ps(sums.vector(row, half), factor, other.vector(row, half));
+            sums.set(row, half, sum);
+        }
+    }
 }
 
 /// What the gradients of a block of queries need of the forward pass, row by row.
@@ -189,7 +226,7 @@ pub fn dots(a: &[f32], b: &[f32], dim: usize, apart: usize, rows: usize) -> Vec<
     let mut dots = Vec::with_capacity(rows);
     for row in 0..rows {
         let own = row * apart..row * apart + dim;
-        dots.push(crate::math::dot(&a[own.clone()], &b[own]));
+        dots.push(math::dot(&a[own.clone()], &b[own]));
     }
     dots
 }
@@ -197,7 +234,6 @@ pub fn dots(a: &[f32], b: &[f32], dim: usize, apart: usize, rows: usize) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::math;
 
     #[test]
     fn exp_is_that_of_everyone_to_the_last_bit() {
