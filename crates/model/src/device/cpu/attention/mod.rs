@@ -159,11 +159,17 @@ mod tests {
     }
 
     /// Output, log-sum-exp and gradients.
-    fn results(unit: Option<usize>, threads: usize, heads: Heads, window: Option<usize>) -> [Vec<f32>; 3] {
+    fn results(
+        unit: Option<usize>,
+        threads: usize,
+        heads: Heads,
+        window: Option<usize>,
+        size: f32,
+    ) -> [Vec<f32>; 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (team, plan) = (pool.install(Team::current), forest());
         let total = plan.tokens.len();
-        let qkv: Vec<f32> = (0..total * heads.width()).map(|i| 2.0 * value(i)).collect();
+        let qkv: Vec<f32> = (0..total * heads.width()).map(|i| size * value(i)).collect();
         let dout: Vec<f32> = (0..total * heads.heads * heads.dim).map(|i| value(i + 99)).collect();
         let pool = Arc::default();
         let attention = Attention { team: &team, pool: &pool, plan: &plan, heads, window, qkv: &qkv };
@@ -190,16 +196,31 @@ mod tests {
         for (heads, kv_heads, dim) in [(4, 2, 64), (3, 1, 16), (2, 2, 8), (2, 1, 40), (1, 1, 96)] {
             let heads = Heads { heads, kv_heads, dim };
             for window in [None, Some(1), Some(40), Some(100)] {
-                let vectors = results(None, 2, heads, window);
-                let unit = results(Some(1), 1, heads, window);
+                let vectors = results(None, 2, heads, window, 2.0);
+                let unit = results(Some(1), 1, heads, window, 2.0);
                 for ((vectors, unit), what) in vectors.iter().zip(&unit).zip(["out", "lse", "gradients"]) {
                     // Scores and their gradients are sums of up to 96 products of at most 4, of some 20: both units round them
                     // by 2^-24 of that at each of their sums, and gradients of scores are small differences of such.
                     let difference = difference(unit, vectors);
                     assert!(difference < 1.2e-5, "{what} of {heads:?}, window {window:?}: {difference:e}");
                 }
-                assert!(unit == results(Some(1), 3, heads, window), "{heads:?} on three threads");
+                assert!(unit == results(Some(1), 3, heads, window, 2.0), "{heads:?} on three threads");
             }
+        }
+    }
+
+    #[test]
+    fn scores_that_are_hundreds_apart_are_as_right_as_their_rounding() {
+        if !has_unit() {
+            return;
+        }
+        let heads = Heads { heads: 2, kv_heads: 1, dim: 64 };
+        let [unit, vectors] = [Some(1), None].map(|unit| results(unit, 2, heads, None, 16.0));
+        assert!(vectors[1].iter().any(|lse| *lse > 200.0), "scores are not as far apart as they should be");
+        for ((unit, vectors), what) in unit.iter().zip(&vectors).zip(["out", "lse", "gradients"]) {
+            // Probabilities are relatively off by as much as scores of some 300 are absolutely: 2^-24 of that a few times.
+            let difference = difference(unit, vectors);
+            assert!(difference < 2e-4, "{what}: {difference:e}");
         }
     }
 }
