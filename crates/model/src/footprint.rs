@@ -183,17 +183,17 @@ impl Footprint<'_> {
     }
 
     /// The most that a layer has beside its input while it runs forward, where a number of an activation has so many bytes:
-    /// what it keeps, two normed inputs, the SwiGLU's output, its own; and the last product.
+    /// what it keeps, a normed input, the SwiGLU's output, its own; and the last product.
     fn layer_forward(&self, tokens: u64, activation: u64) -> (u64, u64) {
         let widths = Widths::of(self.arch);
         let Widths { hidden, ffn, .. } = widths;
-        (tokens * (widths.kept(activation) + activation * (2 * hidden + ffn)), self.weight(hidden, ffn))
+        (tokens * (widths.kept(activation) + activation * (hidden + ffn)), self.weight(hidden, ffn))
     }
 
-    /// The same while attention is computed: the first normed input, projections, and attention's output.
+    /// The same while attention is computed: projections, and attention's output.
     fn attention_forward(&self, tokens: u64) -> (u64, u64) {
-        let Widths { hidden, qkv, attention, heads, projections, .. } = Widths::of(self.arch);
-        let layer = F32 * (heads + 1) + self.activation() * (hidden + projections + attention);
+        let Widths { qkv, attention, heads, projections, .. } = Widths::of(self.arch);
+        let layer = F32 * (heads + 1) + self.activation() * (projections + attention);
         (tokens * layer, self.converted(tokens * (qkv + attention)))
     }
 

@@ -140,7 +140,7 @@ impl Operands<'_> {
             {
                 for (index, sums) in seeing.clone().zip(Sums::of(sums)) {
                     let pair = (left.block(own.start + part.first + index), right.block(key));
-                    head.product(part.queries[index].rows, [pair].into_iter(), sums);
+                    head.product(part.queries[index].rows, pair, sums);
                 }
             }
             let sums = Sums::of(&mut scores).iter().zip(Sums::of(&mut d_probs).iter());
@@ -154,12 +154,18 @@ impl Operands<'_> {
                 // SAFETY: whoever has tiles has the vectors.
                 unsafe { gradients(queries, (run, block), self.scale, of_rows, sums, out) };
             }
+            if seeing.is_empty() {
+                continue;
+            }
             // The part that a block of keys belongs to is the first that sees it.
             let begun = run.segment != part.segment || run.block + block < part.first;
             let terms = part.first + seeing.start..part.first + seeing.end;
             let right = ..seeing.len() * STEP;
-            self.add_keys(&self.d_out_t, &own, terms.clone(), &probs[right], key, begun, &mut to.dv_t);
-            self.add_keys(&self.q_t, &own, terms, &by_queries[right], key, begun, &mut to.dk_t);
+            let of_keys = [(&self.d_out_t, &probs, &mut to.dv_t), (&self.q_t, &by_queries, &mut to.dk_t)];
+            for (left, pieces, sums) in of_keys {
+                let lefts = |panel| left.steps(&own, panel, terms.clone());
+                self.add_keys(lefts, &pieces[right], begun, self.sums_of_keys(sums, key));
+            }
         }
         by_keys
     }
@@ -172,36 +178,27 @@ impl Operands<'_> {
         of_rows
     }
 
-    /// Adds the product of a left operand's `terms` and what stands for a block of keys to its sums.
-    #[allow(clippy::too_many_arguments)]
-    fn add_keys(
-        &self,
-        left: &Panels,
-        own: &Range<usize>,
-        terms: Range<usize>,
-        right: &[f32],
-        key: usize,
-        begun: bool,
-        to: &mut [f32],
-    ) {
-        if terms.is_empty() {
-            return;
-        }
+    /// The sums of a block of keys, 32 dimensions at a time.
+    fn sums_of_keys<'a>(&self, all: &'a mut [f32], key: usize) -> &'a mut [Sums] {
         let panels = self.head.dim.div_ceil(SIDE);
-        let sums = Sums::of(&mut to[key * panels * SIDE * SIDE..][..panels * SIDE * SIDE]);
+        &mut Sums::of(all)[key * panels..(key + 1) * panels]
+    }
+
+    /// Adds the products of each panel of a left operand and the pieces of a block of keys to its sums.
+    fn add_keys<'a>(&self, left: impl Fn(usize) -> &'a [f32], right: &[f32], begun: bool, sums: &mut [Sums]) {
         for (panel, sums) in sums.iter_mut().enumerate() {
             let rows = (self.head.dim - panel * SIDE).min(SIDE);
-            self.add_product(rows, (left.steps(own, panel, terms.clone()), right), begun, sums);
+            self.add_product(rows, (left(panel), right), begun, sums);
         }
     }
 
     /// Adds a product to sums, or begins them with it.
     fn add_product(&self, rows: usize, pair: (&[f32], &[f32]), begun: bool, sums: &mut Sums) {
         if !begun {
-            return self.head.product(rows, [pair].into_iter(), sums);
+            return self.head.product(rows, pair, sums);
         }
         let mut added = Sums::zeros();
-        self.head.product(rows, [pair].into_iter(), &mut added);
+        self.head.product(rows, pair, &mut added);
         // SAFETY: whoever has tiles has the vectors.
         unsafe { sums.add(&added, rows) };
     }
@@ -242,13 +239,13 @@ impl Operands<'_> {
     /// `[tree.len, padded(dim)]` of sums of dimensions by keys, times `scale`.
     fn turned(&self, sums: &mut CpuBuffer, scale: f32) -> CpuBuffer {
         let Head { pool, tree, blocks, dim, .. } = &self.head;
-        let (wide, panels) = (padded(*dim), dim.div_ceil(SIDE));
+        let wide = padded(*dim);
         let mut out = pool.take(tree.len * wide);
         for (number, segment) in tree.segments.iter().enumerate() {
             for (index, block) in blocks.of_segment(number).enumerate() {
                 let tokens =
                     segment.local + index * SIDE..segment.local + segment.len.min((index + 1) * SIDE);
-                let sums = &Sums::of(sums)[block * panels..(block + 1) * panels];
+                let sums = &*self.sums_of_keys(sums, block);
                 let rows = &mut out[tokens.start * wide..tokens.end * wide];
                 for (panel, sums) in sums.iter().enumerate() {
                     let columns = (wide - panel * SIDE).min(SIDE);

@@ -141,56 +141,36 @@ impl Run {
 /// One head's columns in pieces, block by block.
 pub struct Panels {
     data: CpuBuffer,
-    /// Floats from one block to the next, and from one panel of a segment's to the next of its blocks.
+    /// Whether a block is a panel, or a step of panels.
     by_tokens: bool,
+    /// Steps of a block: a panel's, or one of each panel.
     steps: usize,
 }
 
 impl Panels {
     /// Lines are tokens and terms dimensions: a block is a panel.
     pub fn of_tokens(head: &Head<'_>, operand: &Operand<'_>, side: Side) -> Self {
-        let operand = Operand { by_terms: false, ..*operand };
-        let (dim, steps) = (head.dim, head.dim.div_ceil(TERMS));
-        Self::arranged(
-            head,
-            true,
-            |segment, out| {
-                let lines = segment.local..segment.local + segment.len;
-                // SAFETY: whoever has tiles has the vectors; the operand holds the tree's tokens.
-                unsafe { pack::arrange::<3>(&operand, side, lines, 0..dim, out) };
-            },
-            steps,
-        )
+        Self::arranged(head, Operand { by_terms: false, ..*operand }, side)
     }
 
     /// Lines are dimensions and terms tokens: a block is a step of each panel of 32 dimensions.
     pub fn of_dimensions(head: &Head<'_>, operand: &Operand<'_>, side: Side) -> Self {
-        let operand = Operand { by_terms: true, ..*operand };
-        let (dim, steps) = (head.dim, head.dim.div_ceil(SIDE));
-        Self::arranged(
-            head,
-            false,
-            |segment, out| {
-                let terms = segment.local..segment.local + segment.len;
-                // SAFETY: as above.
-                unsafe { pack::arrange::<3>(&operand, side, 0..dim, terms, out) };
-            },
-            steps,
-        )
+        Self::arranged(head, Operand { by_terms: true, ..*operand }, side)
     }
 
-    fn arranged(
-        head: &Head<'_>,
-        by_tokens: bool,
-        arrange: impl Fn(&TreeSegment, &mut [f32]),
-        steps: usize,
-    ) -> Self {
+    fn arranged(head: &Head<'_>, operand: Operand<'_>, side: Side) -> Self {
+        // As many terms to a step as lines to a panel.
+        let (dim, steps) = (head.dim, head.dim.div_ceil(TERMS));
         let mut data = head.pool.take(head.blocks.count() * steps * STEP);
         for (index, segment) in head.tree.segments.iter().enumerate() {
-            let blocks = head.blocks.of_segment(index);
-            arrange(segment, &mut data[blocks.start * steps * STEP..blocks.end * steps * STEP]);
+            let (blocks, tokens) =
+                (head.blocks.of_segment(index), segment.local..segment.local + segment.len);
+            let (lines, terms) = if operand.by_terms { (0..dim, tokens) } else { (tokens, 0..dim) };
+            let out = &mut data[blocks.start * steps * STEP..blocks.end * steps * STEP];
+            // SAFETY: whoever has tiles has the vectors; the operand holds the tree's tokens.
+            unsafe { pack::arrange::<3>(&operand, side, lines, terms, out) };
         }
-        Self { data, by_tokens, steps }
+        Self { data, by_tokens: !operand.by_terms, steps }
     }
 
     /// The panel of a block of tokens, all dimensions its terms.

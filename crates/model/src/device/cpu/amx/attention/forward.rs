@@ -100,7 +100,7 @@ impl Operands<'_> {
         let keys = self.head.blocks.of_segment(run.segment);
         for (key, sums) in seen.clone().zip(Sums::of(&mut self.scores)) {
             let pair = (self.q.block(block.index), self.k.block(keys.start + run.block + key));
-            self.head.product(queries.rows, [pair].into_iter(), sums);
+            self.head.product(queries.rows, pair, sums);
         }
         let (scores, steps) = (Sums::of(&mut self.scores), seen.len() * STEP);
         // SAFETY: whoever has tiles has the vectors.
@@ -110,7 +110,7 @@ impl Operands<'_> {
         for (panel, sums) in Sums::of(&mut block.sums).iter_mut().enumerate() {
             let right = self.v_t.steps(&keys, panel, run.block + seen.start..run.block + seen.end);
             let into = if block.begun { &mut added } else { &mut *sums };
-            self.head.product(queries.rows, [(&self.probs[..steps], right)].into_iter(), into);
+            self.head.product(queries.rows, (&self.probs[..steps], right), into);
             if block.begun {
                 // SAFETY: as above.
                 unsafe { rescale_and_add(sums, &factors[..queries.rows], &added) };

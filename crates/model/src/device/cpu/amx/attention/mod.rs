@@ -9,6 +9,8 @@ mod blocks;
 mod forward;
 mod rows;
 
+use std::sync::Arc;
+
 use super::super::attention::Attention;
 use super::super::operand::{Elements, Operand};
 use super::super::plan::Tree;
@@ -19,7 +21,6 @@ use super::unit::Tiles;
 pub use backward::backward;
 use blocks::{Blocks, STEP};
 pub use forward::forward;
-use std::sync::Arc;
 
 /// Blocks of queries, and of keys, that are worked on together, which tests see at a smaller number.
 const TOGETHER: usize = if cfg!(test) { 3 } else { 8 };
@@ -47,25 +48,19 @@ impl<'a> Head<'a> {
         operand
     }
 
-    /// The sums of so many rows over pairs of panels of as many steps, one pair after the other.
+    /// The sums of the products of two panels of as many steps, of so many rows of the left one.
     ///
     /// # Panics
-    /// When the panels of a pair differ in length.
-    fn product<'b>(&self, rows: usize, pairs: impl Iterator<Item = (&'b [f32], &'b [f32])>, sums: &mut Sums) {
+    /// When the panels differ in length.
+    fn product(&self, rows: usize, (left, right): (&[f32], &[f32]), sums: &mut Sums) {
+        let steps = left.len() / STEP;
+        assert!(steps > 0 && left.len() == right.len(), "panels of {} and {}", left.len(), right.len());
+        // Operands are in cache: nothing is asked for.
+        let (ahead, asked) = (Ahead::nothing(), Asked::nothing(sums));
         tile::zero(&self.tiles, rows);
-        for (left, right) in pairs {
-            assert!(
-                left.len() == right.len() && !left.is_empty(),
-                "panels of {} and {}",
-                left.len(),
-                right.len()
-            );
-            let (steps, ahead, asked) = (left.len() / STEP, Ahead::nothing(), Asked::nothing(sums));
-            // SAFETY: both panels hold the steps.
-            unsafe {
-                let (left, right) = (left.as_ptr(), right.as_ptr());
-                tile::add(&self.tiles, Pieces::Exact, steps, left, right, ahead, asked, rows);
-            }
+        // SAFETY: both panels hold the steps.
+        unsafe {
+            tile::add(&self.tiles, Pieces::Exact, steps, left.as_ptr(), right.as_ptr(), ahead, asked, rows);
         }
         tile::store(&self.tiles, rows, sums);
     }
