@@ -21,7 +21,6 @@ pub enum Pieces {
 }
 
 /// Sums of a block, row by row.
-#[derive(Clone)]
 #[repr(C, align(64))]
 pub struct Sums([f32; SIDE * SIDE]);
 
